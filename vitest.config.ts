@@ -1,0 +1,19 @@
+import { defineConfig } from 'vitest/config';
+
+const project = (name: string, include: string[], timeout: number) => ({
+  extends: true as const,
+  test: { name, include, testTimeout: timeout, hookTimeout: timeout },
+});
+
+export default defineConfig({
+  test: {
+    // Two cores: one file at a time keeps servers, clocks and crash loops from disturbing one another.
+    fileParallelism: false,
+    pool: 'forks',
+    projects: [
+      project('unit', ['test/*.test.ts', 'test/{domain,services,transport,adapters,config,cli,migrations}/**/*.test.ts'], 20_000),
+      project('contract', ['test/contract/**/*.test.ts'], 60_000),
+      project('e2e', ['test/e2e/**/*.test.ts'], 180_000),
+    ],
+  },
+});
