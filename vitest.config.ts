@@ -11,7 +11,11 @@ export default defineConfig({
     fileParallelism: false,
     pool: 'forks',
     projects: [
-      project('unit', ['test/*.test.ts', 'test/{domain,services,transport,adapters,config,cli,migrations}/**/*.test.ts'], 20_000),
+      project(
+        'unit',
+        ['test/*.test.ts', 'test/{domain,services,transport,adapters,config,cli,migrations}/**/*.test.ts'],
+        20_000,
+      ),
       project('contract', ['test/contract/**/*.test.ts'], 60_000),
       project('e2e', ['test/e2e/**/*.test.ts'], 180_000),
     ],

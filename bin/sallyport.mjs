@@ -6,7 +6,9 @@ import { fileURLToPath } from 'node:url';
 
 const program = new URL('../dist/main.mjs', import.meta.url);
 if (!existsSync(program)) {
-  process.stderr.write('sallyport: not built yet. Run `npm start` (or `node scripts/build.mjs`) in the project folder first.\n');
+  process.stderr.write(
+    'sallyport: not built yet. Run `npm start` (or `node scripts/build.mjs`) in the project folder first.\n',
+  );
   process.exit(69);
 }
 const [major] = process.versions.node.split('.');

@@ -9,5 +9,8 @@ if (tag.status !== 0) {
   process.exit(0);
 }
 const against = `.git#tag=${tag.stdout.trim()}`;
-const run = spawnSync(`${root}/node_modules/.bin/buf`, ['breaking', '--against', against], { cwd: root, stdio: 'inherit' });
+const run = spawnSync(`${root}/node_modules/.bin/buf`, ['breaking', '--against', against], {
+  cwd: root,
+  stdio: 'inherit',
+});
 process.exit(run.status ?? 1);

@@ -6,7 +6,11 @@ import { build } from 'esbuild';
 const root = fileURLToPath(new URL('..', import.meta.url));
 rmSync(new URL('../dist', import.meta.url), { recursive: true, force: true });
 
-const entries = { main: 'src/main.ts', 'local-worker': 'src/adapters/local/worker.ts', 'qr-worker': 'src/transport/qr-worker.ts' };
+const entries = {
+  main: 'src/main.ts',
+  'local-worker': 'src/adapters/local/worker.ts',
+  'qr-worker': 'src/transport/qr-worker.ts',
+};
 
 await build({
   absWorkingDir: root,
@@ -23,9 +27,10 @@ await build({
   legalComments: 'linked',
   // Native code, loaded from node_modules.
   external: ['better-sqlite3'],
-  loader: { '.sql': 'text' },
   // CommonJS dependencies call require().
-  banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+  },
   logLevel: 'warning',
 });
 cpSync(new URL('../LICENSE', import.meta.url), new URL('../dist/LICENSE', import.meta.url));

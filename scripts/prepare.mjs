@@ -56,7 +56,13 @@ function once(stamp, inputs, outputs, action) {
 
 export function prepare() {
   once('installed', ['package-lock.json'], ['node_modules/node/bin/node'], () =>
-    run('installing dependencies', 'npm', ['ci', '--strict-allow-scripts', '--no-audit', '--no-fund', '--loglevel=error']),
+    run('installing dependencies', 'npm', [
+      'ci',
+      '--strict-allow-scripts',
+      '--no-audit',
+      '--no-fund',
+      '--loglevel=error',
+    ]),
   );
   once('generated', ['proto', 'buf.gen.yaml', 'package-lock.json'], ['src/gen'], () =>
     run('generating protobuf code', nodeBinary, ['scripts/gen.mjs']),

@@ -9,7 +9,9 @@ import { bringTools } from './tools.mjs';
 prepare();
 const missing = bringTools();
 if (missing.length > 0) {
-  process.stderr.write(`sallyport: the tests need tools that could not be installed by themselves:\n  ${missing.join('\n  ')}\n`);
+  process.stderr.write(
+    `sallyport: the tests need tools that could not be installed by themselves:\n  ${missing.join('\n  ')}\n`,
+  );
   process.exit(69);
 }
 
@@ -31,7 +33,14 @@ if (picked.length === 0) {
 
 const report = join(root, '.cache', 'vitest.json');
 mkdirSync(join(root, '.cache'), { recursive: true });
-const args = ['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...picked];
+const args = [
+  'node_modules/vitest/vitest.mjs',
+  'run',
+  '--reporter=default',
+  '--reporter=json',
+  `--outputFile.json=${report}`,
+  ...picked,
+];
 const tests = spawnSync(nodeBinary, args, { cwd: root, env: environment, stdio: 'inherit' });
 let counts = { numPassedTests: 0, numFailedTests: 1, numPendingTests: 0, numTotalTests: 0 };
 try {

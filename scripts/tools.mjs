@@ -30,9 +30,17 @@ export function bringTools() {
     if (sudo && has('apt-get')) {
       const apt = [...sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get'];
       attempt('refreshing the package index', apt[0], [...apt.slice(1), 'update', '-qq']);
-      attempt(`installing ${names.join(', ')}`, apt[0], [...apt.slice(1), 'install', '-y', '-qq', '--no-install-recommends', ...names]);
+      attempt(`installing ${names.join(', ')}`, apt[0], [
+        ...apt.slice(1),
+        'install',
+        '-y',
+        '-qq',
+        '--no-install-recommends',
+        ...names,
+      ]);
     }
-    for (const [command, name] of wanted) if (!has(command)) missing.push(`${command}: \`apt-get install ${name}\` (or your system's package)`);
+    for (const [command, name] of wanted)
+      if (!has(command)) missing.push(`${command}: \`apt-get install ${name}\` (or your system's package)`);
   }
   return missing;
 }

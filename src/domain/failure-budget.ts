@@ -1,0 +1,54 @@
+import type { DurationMs, EpochMs } from './time.ts';
+
+/** How many wrong proofs a person has before they are locked (NIST SP 800-63B section 5.2.2). */
+export interface BudgetLimits {
+  /** Attempts before the short lock. */
+  readonly shortAttempts: number;
+  /** How long the short lock lasts. */
+  readonly shortLockMs: DurationMs;
+  /** Consecutive attempts without a success before the hard stop, which only an operator lifts. */
+  readonly hardAttempts: number;
+}
+
+/** The budget of one person, over all methods, calls, challenges, sessions and sidecars. */
+export interface Budget {
+  /** Attempts since the last success or the last short lock ran out. */
+  readonly recent: number;
+  /** Attempts since the last success. */
+  readonly consecutive: number;
+  /** 0 when not locked. */
+  readonly lockedUntil: EpochMs;
+  readonly hardLocked: boolean;
+}
+
+export const FRESH_BUDGET: Budget = { recent: 0, consecutive: 0, lockedUntil: 0, hardLocked: false };
+
+export type Spend =
+  | {
+      readonly outcome: 'spent';
+      readonly budget: Budget;
+      readonly attemptsLeft: number;
+      readonly locks: 'no' | 'short' | 'hard';
+    }
+  | { readonly outcome: 'locked'; readonly budget: Budget; readonly until: EpochMs; readonly hard: boolean };
+
+/**
+ * Spends one attempt before the proof is looked at. The attempt that uses up the budget sets the lock at once, so
+ * parallel guesses cannot slip by; a success takes everything back. A crash in between only makes it stricter.
+ */
+export function spendAttempt(budget: Budget, limits: BudgetLimits, now: EpochMs): Spend {
+  if (budget.hardLocked) return { outcome: 'locked', budget, until: Number.MAX_SAFE_INTEGER, hard: true };
+  if (now < budget.lockedUntil) return { outcome: 'locked', budget, until: budget.lockedUntil, hard: false };
+  const recent = (budget.lockedUntil > 0 ? 0 : budget.recent) + 1;
+  const consecutive = budget.consecutive + 1;
+  const hard = consecutive >= limits.hardAttempts;
+  const short = recent >= limits.shortAttempts;
+  const next: Budget = {
+    recent,
+    consecutive,
+    lockedUntil: short || hard ? now + limits.shortLockMs : 0,
+    hardLocked: hard,
+  };
+  const attemptsLeft = Math.max(0, Math.min(limits.shortAttempts - recent, limits.hardAttempts - consecutive));
+  return { outcome: 'spent', budget: next, attemptsLeft, locks: hard ? 'hard' : short ? 'short' : 'no' };
+}

@@ -1,0 +1,74 @@
+import type { EpochMs } from './time.ts';
+
+export type EndReason =
+  | 'LOGOUT'
+  | 'REVOKED'
+  | 'OPERATOR'
+  | 'EVICTED'
+  | 'EXPIRED'
+  | 'IDLE'
+  | 'HIJACK'
+  | 'FACTOR_CHANGE'
+  | 'ERASED';
+
+export type SessionLimitPolicy = 'evict_oldest' | 'reject' | 'ask';
+
+export interface Location {
+  readonly countryCode: string;
+  readonly city: string;
+  /** Degrees, one decimal. */
+  readonly latitude: number;
+  /** Degrees, one decimal. */
+  readonly longitude: number;
+}
+
+export interface Device {
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  readonly deviceId: string;
+  readonly browser: string;
+  readonly operatingSystem: string;
+  readonly location?: Location;
+}
+
+/** A session as stored. Plain data; the token itself is never stored, only its SHA-256. */
+export interface Session {
+  readonly id: string;
+  readonly realm: string;
+  readonly subject: string;
+  /** SHA-256 of the current token, base64url. */
+  readonly tokenDigest: string;
+  readonly device: Device;
+  readonly amr: readonly string[];
+  readonly acr: string;
+  readonly mfaAt?: EpochMs;
+  readonly createdAt: EpochMs;
+  readonly lastUsedAt: EpochMs;
+  /** Absolute; never moves. */
+  readonly expiresAt: EpochMs;
+  /** The idle limit in force when it was created, in milliseconds. */
+  readonly idleMs: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly endedAt?: EpochMs;
+  readonly endReason?: EndReason;
+}
+
+/** One entry of the revocation log. `position` grows without gaps being promised. */
+export interface Revocation {
+  readonly position: number;
+  readonly realm: string;
+  readonly sessionId: string;
+  readonly subject: string;
+  readonly reason: EndReason;
+  readonly endedAt: EpochMs;
+}
+
+export type Liveness = { readonly alive: true } | { readonly alive: false; readonly reason: EndReason };
+
+/** Whether the session is good at `now`, by its end mark, its absolute limit, and its idle limit, in this order. */
+export function livenessAt(session: Session, now: EpochMs, lastUsedAt: EpochMs = session.lastUsedAt): Liveness {
+  if (session.endReason !== undefined) return { alive: false, reason: session.endReason };
+  if (now >= session.expiresAt) return { alive: false, reason: 'EXPIRED' };
+  if (now >= lastUsedAt + session.idleMs) return { alive: false, reason: 'IDLE' };
+  return { alive: true };
+}

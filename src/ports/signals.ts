@@ -1,0 +1,17 @@
+import type { Challenge } from '../domain/challenge.ts';
+import type { Revocation } from '../domain/session.ts';
+
+/**
+ * News between the parts of a sidecar, and later between sidecars. Signals are hints that make things quick: whoever
+ * misses one still finds the truth in the stores, except that a cache may answer only while `live` is true.
+ */
+export interface Signals {
+  challengeChanged(challenge: Challenge): void;
+  onChallenge(challengeId: string, listener: (challenge: Challenge) => void): () => void;
+  sessionsEnded(revocations: readonly Omit<Revocation, 'position'>[]): void;
+  onSessionsEnded(listener: (revocations: readonly Omit<Revocation, 'position'>[]) => void): () => void;
+  /** False while news may be missing; then no cached "valid" may be used. */
+  readonly live: boolean;
+  /** Grows whenever `live` was false in between or a session ended; a value read before an end is not cached after it. */
+  readonly generation: number;
+}

@@ -1,0 +1,27 @@
+/** Structured log. Fields never carry secrets, subjects, numbers or addresses. `error` means a person must act. */
+export interface Log {
+  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  info(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+/** Metrics that services feed. Names and label sets are fixed in adapters/telemetry; labels are closed sets. */
+export interface Metrics {
+  /** `sallyport_challenges_ended_total{method,state,reason}` */
+  challengeEnded(method: string, state: string, reason: string): void;
+  /** `sallyport_proofs_total{method,result}` with result accepted, wrong, replayed, locked. */
+  proof(method: string, result: 'accepted' | 'wrong' | 'replayed' | 'locked'): void;
+  /** `sallyport_session_validations_total{result,source}` with source cache or store. */
+  validation(result: 'valid' | 'invalid', source: 'cache' | 'store'): void;
+  /** `sallyport_sessions_ended_total{reason}` */
+  sessionEnded(reason: string): void;
+  /** `sallyport_audit_events_total{type,outcome}` */
+  event(type: string, outcome: string): void;
+  /** `sallyport_audit_events_lost_total` */
+  eventsLost(count: number): void;
+  /** `sallyport_audit_events_folded_total` */
+  eventFolded(): void;
+  /** `sallyport_risk_signals_total{signal}` */
+  riskSignal(signal: string): void;
+}

@@ -1,0 +1,39 @@
+import type { Challenge, ChallengePurpose } from '../domain/challenge.ts';
+import type { Session } from '../domain/session.ts';
+import type { EpochMs } from '../domain/time.ts';
+
+/** What services need of one another, so that none imports another's class. */
+
+/** Turns a session token into its session, or undefined for anything that is not good right now. No hijack check. */
+export interface SessionAuthority {
+  authenticate(realm: string, token: string): Promise<Session | undefined>;
+}
+
+/** The verified content of a receipt. Its single use is not spent by verifying. */
+export interface ReceiptClaims {
+  readonly receiptId: string;
+  readonly realm: string;
+  readonly audience: string;
+  readonly subject: string;
+  /** '' if the challenge had no session. */
+  readonly sessionId: string;
+  readonly challengeId: string;
+  readonly purpose: ChallengePurpose;
+  readonly actionDigest: string;
+  readonly amr: readonly string[];
+  readonly acr: string;
+  /** The method that proved it; undefined when approved without a proof. */
+  readonly method?: string;
+  readonly approvalReason: string;
+  readonly approvedAt: EpochMs;
+  readonly expiresAt: EpochMs;
+}
+
+export interface ReceiptAuthority {
+  /** Signs the receipt of an APPROVED challenge; the same challenge always gives the same `jti` and expiry. */
+  issue(challenge: Challenge): Promise<{ readonly token: string; readonly expiresAt: EpochMs }>;
+  /** Checks signature, `typ`, issuer, realm and times; throws Fault(precondition, RECEIPT_INVALID). Compares nothing else. */
+  verify(realm: string, token: string): Promise<ReceiptClaims>;
+  /** The public keys as a JWK Set (RFC 7517), current and retired. */
+  jwks(): Promise<{ readonly keys: readonly Readonly<Record<string, unknown>>[] }>;
+}
