@@ -138,9 +138,7 @@ export interface SpendAttempt {
 /** The failure budget: one per person. */
 export interface AttemptStore {
   /** Counts one attempt before the proof is looked at (domain/failure-budget.ts). */
-  spend(
-    command: SpendAttempt,
-  ): Promise<
+  spend(command: SpendAttempt): Promise<
     | {
         readonly outcome: 'spent';
         readonly attemptsLeft: number;
@@ -232,9 +230,7 @@ export interface FactorStore {
   list(realm: string, subject: string, now: EpochMs): Promise<readonly Factor[]>;
   read(realm: string, factorId: string): Promise<Factor | undefined>;
   /** `replaced` names the factor that went, if one did. Restores the failure budget. */
-  confirm(
-    command: ConfirmFactor,
-  ): Promise<
+  confirm(command: ConfirmFactor): Promise<
     | {
         readonly outcome: 'confirmed';
         readonly factor: Factor;
