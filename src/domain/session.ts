@@ -31,6 +31,17 @@ export interface Device {
   readonly location?: Location;
 }
 
+/** Bound on the changes that are noted, and so audited, for one session. */
+export const MAX_NOTED_CHANGES = 16;
+
+/** What hijack signals left on a session. */
+export interface SessionRisk {
+  /** True until the person proves themselves again. */
+  readonly stepUpRequired: boolean;
+  /** Changes that were noted and audited (domain/risk.ts), so that each is audited once; at most MAX_NOTED_CHANGES. */
+  readonly changes: readonly string[];
+}
+
 /** A session as stored. Plain data; the token itself is never stored, only its SHA-256. */
 export interface Session {
   readonly id: string;
@@ -49,6 +60,8 @@ export interface Session {
   /** The idle limit in force when it was created, in milliseconds. */
   readonly idleMs: number;
   readonly labels: Readonly<Record<string, string>>;
+  /** Absent while nothing was noted. */
+  readonly risk?: SessionRisk;
   readonly endedAt?: EpochMs;
   readonly endReason?: EndReason;
 }

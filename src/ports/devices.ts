@@ -5,7 +5,7 @@ export interface Locator {
   locate(ipAddress: string): Location | undefined;
 }
 
-/** Names of browser and system in a User-Agent header; '' when not recognised. Never throws. */
+/** Names of browser and system in a User-Agent header; '' when not recognised. Never rejects. A promise, since the tables load with the first use. */
 export interface UserAgentParser {
-  parse(userAgent: string): { readonly browser: string; readonly operatingSystem: string };
+  parse(userAgent: string): Promise<{ readonly browser: string; readonly operatingSystem: string }>;
 }

@@ -3,7 +3,7 @@ import type { Challenge, ChallengeState, TerminalState } from '../domain/challen
 import type { BackupCodeHash, Consent, Factor } from '../domain/factor.ts';
 import type { Budget, BudgetLimits } from '../domain/failure-budget.ts';
 import type { Method } from '../domain/method.ts';
-import type { EndReason, Revocation, Session, SessionLimitPolicy } from '../domain/session.ts';
+import type { Device, EndReason, Revocation, Session, SessionLimitPolicy } from '../domain/session.ts';
 import type { EpochMs } from '../domain/time.ts';
 
 /**
@@ -280,7 +280,12 @@ export interface RotateSession {
   readonly newTokenDigest: string;
   readonly amr: readonly string[];
   readonly acr: string;
-  readonly mfaAt: EpochMs;
+  /** Absent: stays as it was, since nothing was proven. */
+  readonly mfaAt?: EpochMs;
+  /** The connection to compare later ones with; absent: stays as it was. */
+  readonly device?: Device;
+  /** Forgets `Session.risk`: the person proved themselves. */
+  readonly clearRisk: boolean;
   readonly receipt: ReceiptBurn;
   readonly labels?: Readonly<Record<string, string>>;
   readonly now: EpochMs;
@@ -299,6 +304,18 @@ export interface EndSessions {
   readonly now: EpochMs;
   /** Recorded once per session that this call ended, with its id, subject and a new event id derived from it filled in. */
   readonly event: EventDraft;
+}
+
+export interface NoteRisk {
+  readonly realm: string;
+  readonly sessionId: string;
+  /** Joined with the changes that are noted already, up to MAX_NOTED_CHANGES. */
+  readonly changes: readonly string[];
+  /** Sets `Session.risk.stepUpRequired`; false leaves it. */
+  readonly stepUpRequired: boolean;
+  readonly now: EpochMs;
+  /** Recorded with `noted`. */
+  readonly events: readonly EventDraft[];
 }
 
 export interface SessionPage {
@@ -345,7 +362,14 @@ export interface SessionStore {
     readonly now: EpochMs;
     readonly events: readonly EventDraft[];
   }): Promise<{ readonly outcome: 'updated'; readonly session: Session } | { readonly outcome: 'not_live' }>;
-  /** Ends sessions that are alive; answers those that this call ended. Each end enters the revocation log in the same step. */
+  /** Notes hijack signals in `Session.risk`. `known`: all of it was noted before, nothing changed. */
+  noteRisk(
+    command: NoteRisk,
+  ): Promise<{ readonly outcome: 'noted' | 'known'; readonly session: Session } | { readonly outcome: 'not_live' }>;
+  /**
+   * Ends sessions that are not marked ended; answers those that this call ended. With the reasons EXPIRED and IDLE only
+   * those whose limit is reached at `now`. Each end enters the revocation log in the same step.
+   */
   end(command: EndSessions): Promise<readonly Session[]>;
   /** Sessions past their absolute or idle limit that are not marked ended yet. */
   due(now: EpochMs, limit: number): Promise<readonly Session[]>;
