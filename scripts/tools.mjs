@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { environment, root } from './prepare.mjs';
 
 const GRPCURL = 'github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3';
-const PACKAGES = { oathtool: 'oathtool', zbarimg: 'zbar-tools', h2load: 'nghttp2-client', curl: 'curl' };
+const PACKAGES = { oathtool: 'oathtool', zbarimg: 'zbar-tools', h2load: 'nghttp2-client', curl: 'curl', jq: 'jq' };
 
 const has = (command) => spawnSync('sh', ['-c', `command -v ${command}`], { env: environment }).status === 0;
 
