@@ -35,14 +35,31 @@ export async function h2load(options: LoadOptions): Promise<Load> {
     const data = join(folder, 'request');
     writeFileSync(data, frame);
     const log = join(folder, 'log');
-    const args = ['-n', String(options.requests), '-c', String(options.connections), '-m', String(options.inFlight), '-t', '1', '-d', data];
-    for (const header of ['content-type: application/grpc', 'te: trailers', 'x-sallyport-client: bench']) args.push('-H', header);
+    const args = [
+      '-n',
+      String(options.requests),
+      '-c',
+      String(options.connections),
+      '-m',
+      String(options.inFlight),
+      '-t',
+      '1',
+      '-d',
+      data,
+    ];
+    for (const header of ['content-type: application/grpc', 'te: trailers', 'x-sallyport-client: bench'])
+      args.push('-H', header);
     if (options.latencies) args.push(`--log-file=${log}`);
     const output = await run('h2load', [...args, `http://127.0.0.1:${options.port}${options.path}`]);
     const rate = /finished in [^,]+, ([\d.]+) req\/s/.exec(output)?.[1];
     const succeeded = /(\d+) succeeded, (\d+) failed, (\d+) errored/.exec(output);
     if (!rate || Number(succeeded?.[1]) !== options.requests) throw new Error(`h2load did not succeed:\n${output}`);
-    const times = options.latencies ? readFileSync(log, 'utf8').trim().split('\n').map((line) => Number(line.split('\t')[2])) : [];
+    const times = options.latencies
+      ? readFileSync(log, 'utf8')
+          .trim()
+          .split('\n')
+          .map((line) => Number(line.split('\t')[2]))
+      : [];
     return { requestsPerSecond: Number(rate), p50: percentile(times, 0.5), p99: percentile(times, 0.99) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -60,6 +77,8 @@ function run(command: string, args: readonly string[]): Promise<string> {
       output += chunk;
     });
     child.on('error', reject);
-    child.on('exit', (code) => (code === 0 ? resolve(output) : reject(new Error(`${command} exited ${code}:\n${output}`))));
+    child.on('exit', (code) =>
+      code === 0 ? resolve(output) : reject(new Error(`${command} exited ${code}:\n${output}`)),
+    );
   });
 }

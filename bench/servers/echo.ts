@@ -1,6 +1,12 @@
 // The bare equivalent: grpc-js and protobuf-es with the same messages and nothing else. Prints its port.
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
-import { Server, ServerCredentials, type ServerDuplexStream, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type sendUnaryData,
+} from '@grpc/grpc-js';
 import {
   ChallengeService,
   type VerifyChallengeRequest,
@@ -34,7 +40,10 @@ server.addService(
     },
   },
   {
-    validateSession(_call: ServerUnaryCall<ValidateSessionRequest, typeof response>, done: sendUnaryData<typeof response>) {
+    validateSession(
+      _call: ServerUnaryCall<ValidateSessionRequest, typeof response>,
+      done: sendUnaryData<typeof response>,
+    ) {
       done(null, response);
     },
   },
@@ -48,7 +57,8 @@ server.addService(
       responseStream: true,
       requestDeserialize: (bytes: Buffer) => fromBinary(VerifyChallengeRequestSchema, bytes),
       requestSerialize: (message: VerifyChallengeRequest) => asBuffer(toBinary(VerifyChallengeRequestSchema, message)),
-      responseSerialize: (init: Init) => asBuffer(toBinary(VerifyChallengeResponseSchema, create(VerifyChallengeResponseSchema, init))),
+      responseSerialize: (init: Init) =>
+        asBuffer(toBinary(VerifyChallengeResponseSchema, create(VerifyChallengeResponseSchema, init))),
       responseDeserialize: (bytes: Buffer) => fromBinary(VerifyChallengeResponseSchema, bytes),
     },
   },
