@@ -40,8 +40,13 @@ export type HandlerOf<M extends DescMethod> = M extends { methodKind: 'unary' }
     ? ServerStream<M>
     : BidiStream<M>;
 
-/** All handlers of a service; written once, served by every transport. */
-export type Handlers<S extends DescService> = { readonly [K in keyof S['method']]: HandlerOf<S['method'][K]> };
+/**
+ * All handlers of a service; written once, served by every transport. `Later` names the RPCs that the method table marks
+ * as part of the API but not of this release: they need no handler and answer UNIMPLEMENTED.
+ */
+export type Handlers<S extends DescService, Later extends keyof S['method'] = never> = {
+  readonly [K in Exclude<keyof S['method'], Later>]: HandlerOf<S['method'][K]>;
+};
 
 /** A service with its handlers, ready to be mounted. */
 export interface Mounted {
@@ -49,6 +54,7 @@ export interface Mounted {
   readonly handlers: Readonly<Record<string, unknown>>;
 }
 
-export function mount<S extends DescService>(service: S, handlers: Handlers<S>): Mounted {
+/** Start fails if an RPC of this release is left out here. */
+export function mount<S extends DescService>(service: S, handlers: Partial<Handlers<S>>): Mounted {
   return { service, handlers: handlers as Readonly<Record<string, unknown>> };
 }
