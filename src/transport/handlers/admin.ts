@@ -1,0 +1,41 @@
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import type { Method } from '#src/domain/method.ts';
+import type { EpochMs } from '#src/domain/time.ts';
+import { type AdminService, RunMode } from '#src/gen/sallyport/v1/admin_pb.js';
+import type { Operations } from '#src/services/operations.ts';
+import type { Handlers } from '../call.ts';
+import { methodToProto, type Realms, realmOf } from '../mapping/common.ts';
+
+export interface AdminHandlerDependencies {
+  readonly operations: Operations;
+  readonly realms: Realms;
+  readonly info: {
+    readonly version: string;
+    readonly startedAt: EpochMs;
+    readonly mfaEnabled: boolean;
+    readonly methods: readonly Method[];
+    chainId(): Promise<string>;
+  };
+}
+
+export function adminHandlers(
+  deps: AdminHandlerDependencies,
+): Pick<Handlers<typeof AdminService>, 'unlockSubject' | 'getInfo'> {
+  const { operations, realms, info } = deps;
+  return {
+    unlockSubject: (request, call) =>
+      operations.unlock(call.caller, realmOf(realms, request.realm), request.subject, request.reason),
+    async getInfo() {
+      return {
+        version: info.version,
+        mode: RunMode.EMBEDDED,
+        startTime: timestampFromMs(info.startedAt),
+        realms: [...realms.names],
+        mfaEnabled: info.mfaEnabled,
+        methods: info.methods.map(methodToProto),
+        auditChainId: await info.chainId(),
+        degraded: [],
+      };
+    },
+  };
+}
