@@ -1,0 +1,255 @@
+import * as z from 'zod/mini';
+import { METHOD_NAMES, REQUIREMENT_NAMES, ROLES, ruleSchema } from './rule-schema.ts';
+import {
+  address,
+  choice,
+  choices,
+  duration,
+  fileMode,
+  list,
+  maybeDuration,
+  secret,
+  section,
+  size,
+  slug,
+  text,
+  toggle,
+  whole,
+} from './setting.ts';
+
+/**
+ * Every setting there is: its key, form, default and meaning. File, environment, flags, the example file, the reference
+ * page and the JSON Schema all come from here.
+ */
+
+const REACTIONS = ['audit', 'step_up', 'end'] as const;
+const listening = (what: string, fallback: string) => address(`Address of ${what}; "" switches it off.`, fallback);
+const ofListener = 'Roles that callers of this listener hold.';
+
+const listeners = section('Where the sidecar listens.', {
+  grpc: section('Native gRPC, for the application beside the sidecar.', {
+    address: listening('the gRPC listener', '127.0.0.1:50051'),
+    socket: text('Path of a Unix socket that serves the same; "" for none.', ''),
+    socket_mode: fileMode('File mode of the socket; who may open it is who may call.', '0660'),
+    roles: choices(ofListener, ROLES, ['application', 'gateway']),
+  }),
+  http: section('Connect, gRPC-Web and plain HTTP.', {
+    address: listening('the HTTP listener', '127.0.0.1:8080'),
+    roles: choices(ofListener, ROLES, ['application', 'gateway']),
+  }),
+  public: section('What browsers of end users reach.', {
+    address: address('Address of the public listener; "" switches it off.', '', { later: true }),
+  }),
+  admin: section('Health and metrics; nothing secret.', {
+    address: listening('the admin listener', '0.0.0.0:9090'),
+  }),
+  allow_insecure: toggle(
+    'Lets gRPC and HTTP listen beyond loopback without TLS, where anybody who reaches them is trusted.',
+    false,
+  ),
+});
+
+const mfa = section('Multi-factor authentication.', {
+  enabled: toggle('Off approves every challenge with the reason MFA_DISABLED, and says so everywhere.', true, {
+    env: [{ name: 'MFA_ENABLED' }],
+  }),
+  methods: choices('Methods that are switched on, in order of preference.', METHOD_NAMES, ['totp', 'backup_code'], {
+    env: [{ name: 'MFA_METHODS' }],
+  }),
+  timeout: duration('How long a challenge stays open, by the clock of the server.', '60s', ['1s', '10m'], {
+    env: [{ name: 'MFA_TIMEOUT_SECONDS', suffix: 's' }],
+  }),
+});
+
+const lifetime = (purpose: string) =>
+  maybeDuration(`How long a challenge ${purpose} stays open; mfa.timeout if left out.`, ['1s', '10m']);
+const challenge = section('Challenges.', {
+  ttl: section('Lifetimes by purpose.', {
+    action: lifetime('for an action'),
+    login: lifetime('at login'),
+    factor_change: lifetime('before a factor is changed'),
+    step_up: lifetime('that raises a session'),
+  }),
+  receipt_ttl: duration('How long a receipt can be used after the approval.', '2m', ['5s', '10m']),
+  heartbeat: duration('A stream that was silent for so long gets a heartbeat.', '15s', ['1s', '5m']),
+  max_open_per_subject: whole('Challenges of one person that may be open at once.', 10, [1, 100]),
+});
+
+const budget = section('Wrong proofs of one person, over all methods and ways in.', {
+  short_attempts: whole('Attempts before the short lock.', 5, [1, 10]),
+  short_lock: duration('How long the short lock lasts.', '15m', ['1s', '24h']),
+  hard_attempts: whole('Attempts in a row without a success after which only an operator unlocks.', 100, [2, 100]),
+});
+
+const totp = section('Codes from authenticator apps (RFC 6238).', {
+  issuer: text('Name that the app shows beside the account; no colon.', 'Sallyport', {
+    pattern: /^[^:\p{Cc}]{1,64}$/u,
+    expects: '1 to 64 characters without a colon',
+  }),
+  window: whole('Time steps of 30 s before and after the current one that are accepted.', 1, [0, 1]),
+  resync_reach: whole(
+    'Time steps in which two consecutive codes resynchronise a clock that is off; 0 forbids it.',
+    20,
+    [0, 120],
+  ),
+});
+
+const enrollment = section('Adding factors.', {
+  first_factor_max_session_age: duration('The first factor needs a session that is younger than this.', '10m', [
+    '10s',
+    '24h',
+  ]),
+  ttl: duration('An enrolment has to be confirmed within this time.', '10m', ['10s', '1h']),
+  max_factors: whole('Factors that one person may have.', 10, [1, 50]),
+});
+
+const reaction = (signal: string) =>
+  choice(
+    `What ${signal} leads to: an event only, a demand for step-up, or the end of the session.`,
+    REACTIONS,
+    'audit',
+  );
+const sessions = section('Sessions.', {
+  cap: whole('Sessions that one person may have at once.', 5, [1, 100]),
+  policy: choice(
+    'At the cap, a new session ends the least recently used one, is refused, or is refused with the list to choose from.',
+    ['evict_oldest', 'reject', 'ask'],
+    'evict_oldest',
+  ),
+  absolute: duration('A session ends this long after it was created, whatever happens.', '24h', ['1m', '30d']),
+  idle: duration('A session ends when it was not used for this long.', '30m', ['10s', '30d']),
+  cache_size: whole('Sessions kept in memory for ValidateSession; 0 for none.', 10_000, [0, 1_000_000]),
+  touch_interval: duration(
+    'Use of a session is written down this often at most; idle limits are exact to this.',
+    '30s',
+    ['1s', '10m'],
+  ),
+  risk: section('Answers to signs of a stolen token.', {
+    address_changed: reaction('another address'),
+    address_unknown: reaction('a missing or unreadable address'),
+    agent_changed: reaction('another browser or system'),
+    device_changed: reaction('another device id'),
+    impossible_travel: reaction('travel faster than anybody can'),
+  }),
+});
+
+const audit = section('The trail of events.', {
+  mode: choice(
+    'What a grant waits for: `buffered` means its event is durable on the local disk.',
+    ['buffered'],
+    'buffered',
+  ),
+  max_bytes: size('Largest size of the local buffer; when it is full, nothing is granted any more.', '1GiB', [
+    '1MiB',
+    '1024GiB',
+  ]),
+  checkpoint_interval: duration('How often the head of the chain is signed.', '1m', ['1s', '24h']),
+  fold_window: duration('Repeats of one refusal within this time become one event with a count.', '10s', ['1s', '10m']),
+  max_folding: whole('Refusals watched for repeats at once; beyond it each is written.', 10_000, [1, 1_000_000]),
+});
+
+const asks = (sensitivity: string, fallback: (typeof REQUIREMENT_NAMES)[number]) =>
+  choice(`What ${sensitivity} actions ask for when no rule says otherwise.`, REQUIREMENT_NAMES, fallback);
+const policy = section('What is needed for what.', {
+  defaults: section('Requirements by sensitivity.', {
+    low: asks('low', 'none'),
+    normal: asks('normal', 'session'),
+    sensitive: asks('sensitive', 'mfa_recent'),
+    critical: asks('critical', 'mfa_once'),
+  }),
+  max_age: duration('How old a proof may be for mfa_recent when the rule does not say.', '15m', ['1s', '24h']),
+  critical_methods: choices(
+    'Methods that satisfy critical actions.',
+    ['totp', 'push', 'webauthn'],
+    ['totp', 'push', 'webauthn'],
+  ),
+  sms_for_critical: toggle(
+    'Takes SMS on critical actions from a person who has nothing stronger; never in the nist profile.',
+    true,
+  ),
+  rules: list(
+    'The first rule that matches decides. Globs: `*` within a segment, `**` across segments.',
+    ruleSchema,
+    [],
+    'a list of rules',
+    true,
+  ),
+});
+
+const limits = section('Bounds that keep the sidecar small.', {
+  message_bytes: size('Largest request message.', '64KiB', ['4KiB', '4MiB']),
+  max_streams: whole('Streams open at once, over all connections.', 20_000, [1, 1_000_000]),
+  max_calls: whole('Unary calls in flight at once.', 2_048, [1, 100_000]),
+  max_connections: whole('Connections to one listener at once.', 1_024, [1, 100_000]),
+  call_timeout: duration('Longest time a unary call may take, whatever deadline the caller set.', '30s', [
+    '100ms',
+    '10m',
+  ]),
+});
+
+export const schema = z.strictObject({
+  profile: choice('`nist` forbids SMS and backup codes for critical actions.', ['default', 'nist'], 'default'),
+  environment: choice(
+    '`production` refuses to start on what is only made for trying out, such as keys that it would have to make itself.',
+    ['development', 'production'],
+    'development',
+  ),
+  data_dir: text('Directory of the local databases and, by default, of the key file.', './sallyport-data', {
+    pattern: /./,
+    expects: 'a path',
+  }),
+  realms: list(
+    'Realms (products or tenants) that this sidecar serves; the first is meant when a call names none.',
+    slug,
+    ['default'],
+    'a list of names',
+  ),
+  listeners,
+  keys: section('Keys that encrypt and sign what is stored.', {
+    file: text('The key ring; "" means keys.json in data_dir, made on first start.', ''),
+  }),
+  operator: section('Callers with the operator role.', {
+    token_file: text(
+      'File with the token that gives the operator role; "" means operator-token in data_dir, made on first start.',
+      '',
+    ),
+  }),
+  mfa,
+  challenge,
+  budget,
+  totp,
+  enrollment,
+  sessions,
+  geo: section('Location of addresses.', { file: text('MaxMind database (.mmdb) of cities; "" for none.', '') }),
+  audit,
+  policy,
+  limits,
+  shutdown: section('How it stops.', {
+    delay: duration('Time between readiness off and the end of accepting, for load balancers to notice.', '0s', [
+      '0s',
+      '2m',
+    ]),
+    grace: duration('Time for calls in flight after that.', '10s', ['0s', '10m']),
+  }),
+  log: section('The log.', {
+    level: choice('Lowest level that is written.', ['debug', 'info', 'warn', 'error'], 'info'),
+  }),
+  reflection: toggle('Serves gRPC reflection, so that grpcurl needs no proto files.', true),
+  twilio: section('The SMS provider.', {
+    account_sid: text('Account.', '', { later: true, env: [{ name: 'TWILIO_ACCOUNT_SID' }] }),
+    auth_token: secret('Auth token.', { later: true, env: [{ name: 'TWILIO_AUTH_TOKEN' }] }),
+    from_number: text('Number that messages come from, as +14155550100.', '', {
+      later: true,
+      env: [{ name: 'TWILIO_FROM_NUMBER' }],
+    }),
+  }),
+});
+
+type Frozen<T> = T extends (infer I)[]
+  ? readonly Frozen<I>[]
+  : T extends object
+    ? { readonly [K in keyof T]: Frozen<T[K]> }
+    : T;
+
+/** All settings, checked and frozen. Durations are milliseconds, sizes bytes, absent addresses undefined. */
+export type Config = Frozen<z.output<typeof schema>>;
