@@ -185,6 +185,10 @@ export interface ConfirmFactor {
   /** Stored only if the person has no backup codes yet. */
   readonly backupCodes?: BackupCodeSet;
   readonly now: EpochMs;
+  /**
+   * A key that AttemptStore.spend noted as refused becomes approved in the same step and takes this seed, which a later
+   * spend with the key answers; a key noted by anything else is a repeat.
+   */
   readonly request?: RequestClaim;
   /** Recorded with `confirmed`. */
   readonly events: readonly EventDraft[];
