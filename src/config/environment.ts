@@ -6,6 +6,8 @@ import type { Problem } from './problem.ts';
 export interface Given {
   readonly setting: Setting;
   readonly text: string;
+  /** The unit that the text leaves out. */
+  readonly suffix?: string;
   /** The variable or flag. */
   readonly where: string;
   /** The text is the path of a file that holds the value; secrets only. */
@@ -47,10 +49,10 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
   for (const { name, setting, suffix, isFile } of ENVIRONMENT_NAMES) {
     const value = env[name];
     if (value === undefined) continue;
-    const entry = { setting, text: `${value}${suffix}`, where: name, isFile };
+    const entry = { setting, text: value, suffix, where: name, isFile };
     const other = given.get(setting);
     if (other === undefined) given.set(setting, entry);
-    else if (other.text !== entry.text || other.isFile !== entry.isFile)
+    else if (`${other.text}${other.suffix}` !== `${value}${suffix}` || other.isFile !== isFile)
       problems.push({
         where: name,
         key: setting.key,

@@ -13,6 +13,7 @@ export interface Setting {
 }
 
 export interface Section {
+  readonly path: readonly string[];
   readonly key: string;
   readonly doc: string;
 }
@@ -44,7 +45,7 @@ function visit(node: AnySchema, path: readonly string[]): void {
     return;
   }
   const group = sectionDocs.get(node);
-  if (group) groups.push({ key, doc: group.doc });
+  if (group) groups.push({ path, key, doc: group.doc });
   for (const [name, inner] of Object.entries(bare(node).shape ?? {})) visit(inner, [...path, name]);
 }
 visit(schema, []);

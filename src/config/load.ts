@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { crossCheck } from './cross-check.ts';
 import { type Given, readEnvironment } from './environment.ts';
-import { BY_KEY, keysAt, SETTINGS, type Setting } from './keys.ts';
+import { BY_KEY, keysAt, SECTIONS, SETTINGS, type Setting } from './keys.ts';
 import { nearest } from './nearest.ts';
 import { ConfigError, type Problem } from './problem.ts';
 import { type Config, schema } from './schema.ts';
@@ -74,18 +74,25 @@ function resolveSecret(reference: unknown, env: Sources['env']): Secret | string
 }
 
 /** The written form that a text from environment or flag stands for, or what is wrong with it. */
-function fromText({ setting, text, isFile }: Given): { readonly value: unknown } | { readonly wrong: string } {
+function fromText({
+  setting,
+  text,
+  suffix = '',
+  isFile,
+}: Given): { readonly value: unknown } | { readonly wrong: string } {
   if (isFile) {
     const value = readSecret(text);
     return typeof value === 'string' ? { wrong: value } : { value };
   }
   if (setting.note.text === 'secret') return text === '' ? { wrong: 'is empty' } : { value: new Secret(text) };
-  if (setting.note.text === 'plain') return { value: text };
+  const { text: form, expects } = setting.note;
+  if (suffix !== '' && !/^\d{1,9}$/.test(text)) return { wrong: `must be a whole number, not ${JSON.stringify(text)}` };
+  if (form === 'plain') return { value: `${text}${suffix}` };
   try {
     return { value: JSON.parse(text) as unknown };
   } catch {
-    const list = setting.note.expects.startsWith('a list') ? ', written as JSON, for instance ["a", "b"]' : '';
-    return { wrong: `must be ${setting.note.expects}${list}, not ${JSON.stringify(text)}` };
+    const list = expects.startsWith('a list') ? ', written as JSON, for instance ["a", "b"]' : '';
+    return { wrong: `must be ${expects}${list}, not ${JSON.stringify(text)}` };
   }
 }
 
@@ -112,9 +119,8 @@ function readFlags(flags: Readonly<Record<string, string>>): { given: Given[]; p
 
 function unknownKey(path: readonly PropertyKey[], key: string): string {
   const here = nearest(key, keysAt(path));
-  const prefix = path.length === 0 ? '' : `${path.join('.')}.`;
   const elsewhere = SETTINGS.find((setting) => setting.path.at(-1) === key || setting.key === key)?.key;
-  const near = here === undefined ? elsewhere : `${prefix}${here}`;
+  const near = here === undefined ? elsewhere : dotted([...path, here]);
   return `is not a setting${near === undefined ? '' : `; did you mean ${near}?`}`;
 }
 
@@ -147,6 +153,8 @@ export async function loadSettings({ file, env, flags = {} }: Sources): Promise<
   const problems: Problem[] = [];
   const origins = new Map<string, Origin>();
 
+  // A section whose lines are all commented out reads as null.
+  for (const { path } of SECTIONS) if (read(tree, path) === null) write(tree, path, {});
   for (const setting of SETTINGS) {
     const written = read(tree, setting.path);
     const where = settingsFile?.locate(setting.path) ?? '';

@@ -70,6 +70,8 @@ export type PolicyDecision =
   | {
       readonly verdict: 'allow';
       readonly reason: 'MFA_DISABLED' | 'NOT_REQUIRED' | 'RECENT_MFA';
+      /** Allowed to somebody with a live session; whoever holds the session must look. */
+      readonly needsSession: boolean;
       readonly rule: string;
       readonly sensitivity: Sensitivity;
       readonly explanation: readonly string[];
