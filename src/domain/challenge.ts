@@ -1,6 +1,6 @@
 import type { Action, Sensitivity } from './action.ts';
-import type { Method } from './method.ts';
-import { type EpochMs, isOver } from './time.ts';
+import { amrOf, type Method } from './method.ts';
+import { type DurationMs, type EpochMs, isOver, MINUTE, SECOND } from './time.ts';
 
 export type ChallengeState =
   | 'PENDING'
@@ -57,6 +57,9 @@ export interface Challenge {
   readonly receiptExpiresAt?: EpochMs;
 }
 
+/** No challenge lives longer, whatever the settings say (NIST SP 800-63B section 5.1.3.2). */
+export const LONGEST_LIFE: DurationMs = 10 * MINUTE;
+
 const TERMINAL: ReadonlySet<ChallengeState> = new Set([
   'APPROVED',
   'DENIED',
@@ -82,4 +85,31 @@ export function canMove(from: ChallengeState, to: ChallengeState): boolean {
 export function stateAt(challenge: Challenge, now: EpochMs): ChallengeState {
   if (!isTerminal(challenge.state) && isOver(challenge.expiresAt, now)) return 'EXPIRED';
   return challenge.state;
+}
+
+/**
+ * The challenge as a caller may see it. Whoever may not know that a person is locked sees a locked challenge as an open
+ * one whose answers are all refused, until its time is up: the same as for somebody who keeps guessing wrong.
+ */
+export function shownTo(challenge: Challenge, knows: boolean, now: EpochMs): Challenge {
+  if (knows || challenge.state !== 'LOCKED') return challenge;
+  if (isOver(challenge.expiresAt, now)) return { ...challenge, state: 'EXPIRED', settledAt: challenge.expiresAt };
+  const { settledAt: _hidden, ...open } = challenge;
+  return { ...open, state: delivers(challenge.chosenMethod) ? 'DELIVERED' : 'PENDING' };
+}
+
+/** Whether choosing the method sends something to the person. */
+export function delivers(method: Method | undefined): boolean {
+  return method === 'sms' || method === 'push';
+}
+
+/** When the receipt of a challenge approved at `now` lapses: a whole second, since that is what a JWT can say. */
+export function receiptExpiry(now: EpochMs, life: DurationMs): EpochMs {
+  return Math.floor((now + life) / SECOND) * SECOND;
+}
+
+/** What an approval proved: methods (RFC 8176) and level (NIST SP 800-63B). */
+export function assuranceOf(challenge: Challenge): { readonly amr: readonly string[]; readonly acr: 'aal1' | 'aal2' } {
+  if (challenge.provenMethod !== undefined) return { amr: amrOf(challenge.provenMethod), acr: 'aal2' };
+  return challenge.approvalReason === 'RECENT_MFA' ? { amr: ['mfa'], acr: 'aal2' } : { amr: [], acr: 'aal1' };
 }

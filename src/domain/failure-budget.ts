@@ -52,3 +52,13 @@ export function spendAttempt(budget: Budget, limits: BudgetLimits, now: EpochMs)
   const attemptsLeft = Math.max(0, Math.min(limits.shortAttempts - recent, limits.hardAttempts - consecutive));
   return { outcome: 'spent', budget: next, attemptsLeft, locks: hard ? 'hard' : short ? 'short' : 'no' };
 }
+
+/** Whether the person is locked at `now`, for a while or for good. */
+export function isLocked(budget: Budget, now: EpochMs): boolean {
+  return budget.hardLocked || now < budget.lockedUntil;
+}
+
+/** When the lock that holds at `now` was set; the attempt that used up the budget was spent then. */
+export function lockedSince(budget: Budget, limits: BudgetLimits): EpochMs {
+  return budget.lockedUntil - limits.shortLockMs;
+}
