@@ -64,9 +64,8 @@ export function prepare() {
       '--loglevel=error',
     ]),
   );
-  once('generated', ['proto', 'buf.gen.yaml', 'package-lock.json'], ['src/gen'], () =>
-    run('generating protobuf code', nodeBinary, ['scripts/gen.mjs']),
-  );
+  const generated = ['proto', 'src/adapters/sql/migrations', 'scripts/gen.mjs', 'buf.gen.yaml', 'package-lock.json'];
+  once('generated', generated, ['src/gen'], () => run('generating code', nodeBinary, ['scripts/gen.mjs']));
   once('built', ['src', 'proto', 'scripts/build.mjs', 'package-lock.json'], ['dist/main.mjs'], () =>
     run('building', nodeBinary, ['scripts/build.mjs']),
   );

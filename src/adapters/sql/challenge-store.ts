@@ -1,0 +1,187 @@
+import { type Challenge, canMove, isTerminal, stateAt } from '#src/domain/challenge.ts';
+import { Fault } from '#src/domain/faults.ts';
+import type { EpochMs } from '#src/domain/time.ts';
+import type {
+  ApproveChallenge,
+  BurnReceipt,
+  ChallengeStore,
+  OpenChallenge,
+  SettleChallenge,
+} from '#src/ports/stores.ts';
+import { restoreBudget } from './budget-rows.ts';
+import { challengeOf, insertChallenge, readChallenge } from './challenge-rows.ts';
+import type { SqlExecutor, Tx } from './executor.ts';
+import { claimProof } from './proof-claims.ts';
+import { burnReceipt, purgeReceipts } from './receipt-burns.ts';
+import { approveAttempt, purgeClaims, repeatOf, storeClaim } from './request-claims.ts';
+import { whole } from './row.ts';
+
+export class SqlChallengeStore implements ChallengeStore {
+  readonly #sql: SqlExecutor;
+
+  constructor(sql: SqlExecutor) {
+    this.#sql = sql;
+  }
+
+  open(command: OpenChallenge): ReturnType<ChallengeStore['open']> {
+    const { challenge, request } = command;
+    const now = challenge.createdAt;
+    return this.#sql.unit(async (tx) => {
+      const repeat = await repeatOf(tx, request, now);
+      if (repeat) return repeat;
+      if (!isTerminal(challenge.state)) {
+        const open = await countOpen(tx, challenge.realm, challenge.subject, now);
+        if (open >= command.maxOpen) return { outcome: 'too_many' };
+      }
+      await insertChallenge(tx, challenge);
+      await storeClaim(tx, request, now);
+      tx.record(...command.events);
+      return { outcome: 'opened' };
+    });
+  }
+
+  read(realm: string, challengeId: string): Promise<Challenge | undefined> {
+    return this.#sql.unit((tx) => readChallenge(tx, realm, challengeId));
+  }
+
+  async advance(command: Parameters<ChallengeStore['advance']>[0]): ReturnType<ChallengeStore['advance']> {
+    const { realm, challengeId, to, now } = command;
+    if (isTerminal(to)) throw new Fault('internal', 'INTERNAL', 'a challenge ends by settling, not by advancing');
+    return await this.#sql.unit(async (tx) => {
+      const current = await readChallenge(tx, realm, challengeId);
+      if (!current) return { outcome: 'missing' };
+      const seen = asOf(current, now);
+      if (isTerminal(seen.state)) return { outcome: 'unchanged', challenge: seen };
+      const state = canMove(current.state, to) ? to : current.state;
+      const chosenMethod = command.chosenMethod ?? current.chosenMethod;
+      if (state === current.state && chosenMethod === current.chosenMethod) {
+        return { outcome: 'unchanged', challenge: current };
+      }
+      const [row] = await tx.all(
+        `UPDATE challenges SET state = $3, chosen_method = $4
+         WHERE id = $1 AND realm = $2 AND settled_at IS NULL AND expires_at > $5 RETURNING *`,
+        challengeId,
+        realm,
+        state,
+        chosenMethod ?? null,
+        now,
+      );
+      return { outcome: 'advanced', challenge: challengeOf(changed(row)) };
+    });
+  }
+
+  approve(command: ApproveChallenge): ReturnType<ChallengeStore['approve']> {
+    const { realm, challengeId, proof, now } = command;
+    return this.#sql.unit(async (tx) => {
+      const current = await readChallenge(tx, realm, challengeId);
+      if (!current) return { outcome: 'missing' };
+      const seen = asOf(current, now);
+      if (isTerminal(seen.state)) return { outcome: 'ended', challenge: seen };
+      const claimed = await claimProof(tx, realm, current.subject, proof, now);
+      if (!claimed) return { outcome: 'replayed' };
+      const [row] = await tx.all(
+        `UPDATE challenges
+         SET state = 'APPROVED', approval_reason = 'PROOF', proven_method = $3, proven_factor_id = $4, settled_at = $5,
+             receipt_id = $6, receipt_expires_at = $7
+         WHERE id = $1 AND realm = $2 AND settled_at IS NULL AND expires_at > $5 RETURNING *`,
+        challengeId,
+        realm,
+        command.method,
+        proof.factorId,
+        now,
+        command.receiptId,
+        command.receiptExpiresAt,
+      );
+      const challenge = challengeOf(changed(row));
+      await restoreBudget(tx, realm, challenge.subject);
+      await approveAttempt(tx, command.requestKey);
+      tx.record(...command.events);
+      return { outcome: 'approved', challenge, codesLeft: claimed.codesLeft };
+    });
+  }
+
+  settle(command: SettleChallenge): ReturnType<ChallengeStore['settle']> {
+    const { realm, challengeId, to, now } = command;
+    return this.#sql.unit(async (tx) => {
+      const current = await readChallenge(tx, realm, challengeId);
+      if (!current) return { outcome: 'missing' };
+      const seen = asOf(current, now);
+      // Once the time is up readers are told EXPIRED, so nothing else may be stored.
+      const tooLate = seen.state === 'EXPIRED' && to !== 'EXPIRED';
+      if (isTerminal(current.state) || tooLate) return { outcome: 'ended', challenge: seen };
+      const [row] = await tx.all(
+        `UPDATE challenges SET state = $3, settled_at = $4
+         WHERE id = $1 AND realm = $2 AND settled_at IS NULL RETURNING *`,
+        challengeId,
+        realm,
+        to,
+        now,
+      );
+      tx.record(...command.events);
+      return { outcome: 'settled', challenge: challengeOf(changed(row)) };
+    });
+  }
+
+  burnReceipt(command: BurnReceipt): ReturnType<ChallengeStore['burnReceipt']> {
+    const { realm, now, request } = command;
+    return this.#sql.unit(async (tx) => {
+      const repeat = await repeatOf(tx, request, now);
+      if (repeat) return repeat;
+      if (!(await burnReceipt(tx, realm, command, now))) return { outcome: 'spent' };
+      await storeClaim(tx, request, now);
+      tx.record(...command.events);
+      return { outcome: 'burned' };
+    });
+  }
+
+  due(now: EpochMs, limit: number): Promise<readonly Challenge[]> {
+    return this.#sql.unit(async (tx) => {
+      const rows = await tx.all(
+        'SELECT * FROM challenges WHERE settled_at IS NULL AND expires_at <= $1 ORDER BY expires_at, id LIMIT $2',
+        now,
+        limit,
+      );
+      return rows.map(challengeOf);
+    });
+  }
+
+  purge(before: EpochMs, limit: number): Promise<number> {
+    return this.#sql.unit(async (tx) => {
+      const challenges = await tx.run(
+        `DELETE FROM challenges
+         WHERE id IN (
+           SELECT id FROM challenges
+           WHERE settled_at IS NOT NULL AND settled_at < $1
+             AND (receipt_expires_at IS NULL OR receipt_expires_at < $1)
+           ORDER BY settled_at LIMIT $2
+         )`,
+        before,
+        limit,
+      );
+      const receipts = await purgeReceipts(tx, before, limit);
+      return challenges + receipts + (await purgeClaims(tx, before, limit));
+    });
+  }
+}
+
+/** The challenge as readers must see it at `now`. */
+function asOf(challenge: Challenge, now: EpochMs): Challenge {
+  return { ...challenge, state: stateAt(challenge, now) };
+}
+
+async function countOpen(tx: Tx, realm: string, subject: string, now: EpochMs): Promise<number> {
+  const [row] = await tx.all(
+    `SELECT COUNT(*) AS open FROM challenges
+     WHERE realm = $1 AND subject = $2 AND settled_at IS NULL AND expires_at > $3`,
+    realm,
+    subject,
+    now,
+  );
+  return row ? whole(row, 'open') : 0;
+}
+
+/** Units run as if alone, so a guarded statement finds what was just read; undo everything if it did not. */
+function changed<T>(row: T | undefined): T {
+  if (row === undefined) throw new Error('a challenge changed within a unit');
+  return row;
+}

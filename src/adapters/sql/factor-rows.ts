@@ -1,0 +1,136 @@
+import type { BackupCodeHash, Consent, Factor } from '#src/domain/factor.ts';
+import type { Method } from '#src/domain/method.ts';
+import type { BackupCodeSet } from '#src/ports/stores.ts';
+import type { Row, Tx } from './executor.ts';
+import { bytes, optionalWhole, orNull, present, text, whole } from './row.ts';
+
+const SELECT_FACTOR = `
+  SELECT factors.*, (
+    SELECT COUNT(*) FROM backup_codes WHERE backup_codes.factor_id = factors.id AND backup_codes.spent_at IS NULL
+  ) AS codes_left
+  FROM factors`;
+
+function factorOf(row: Row): Factor {
+  return {
+    id: text(row, 'id'),
+    realm: text(row, 'realm'),
+    subject: text(row, 'subject'),
+    method: text(row, 'method') as Method,
+    displayName: text(row, 'display_name'),
+    state: text(row, 'state') as Factor['state'],
+    sealedSecret: bytes(row, 'sealed_secret'),
+    lastStep: whole(row, 'last_step'),
+    driftSteps: whole(row, 'drift_steps'),
+    replaces: text(row, 'replaces'),
+    createdAt: whole(row, 'created_at'),
+    expiresAt: whole(row, 'expires_at'),
+    codesLeft: whole(row, 'codes_left'),
+    ...present({
+      confirmedAt: optionalWhole(row, 'confirmed_at'),
+      lastUsedAt: optionalWhole(row, 'last_used_at'),
+    }),
+  };
+}
+
+export async function readFactor(tx: Tx, realm: string, id: string): Promise<Factor | undefined> {
+  const [row] = await tx.all(`${SELECT_FACTOR} WHERE id = $1 AND realm = $2`, id, realm);
+  return row && factorOf(row);
+}
+
+/** All of a person's factors, oldest first, lapsed enrolments too. */
+export async function listFactors(tx: Tx, realm: string, subject: string): Promise<readonly Factor[]> {
+  const rows = await tx.all(
+    `${SELECT_FACTOR} WHERE realm = $1 AND subject = $2 ORDER BY created_at, id`,
+    realm,
+    subject,
+  );
+  return rows.map(factorOf);
+}
+
+export async function insertFactor(tx: Tx, factor: Factor): Promise<void> {
+  await tx.run(
+    `INSERT INTO factors (
+       id, realm, subject, method, display_name, state, sealed_secret, last_step, drift_steps, replaces, created_at,
+       expires_at, confirmed_at, last_used_at
+     ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+    factor.id,
+    factor.realm,
+    factor.subject,
+    factor.method,
+    factor.displayName,
+    factor.state,
+    factor.sealedSecret,
+    factor.lastStep,
+    factor.driftSteps,
+    factor.replaces,
+    factor.createdAt,
+    factor.expiresAt,
+    orNull(factor.state === 'ACTIVE' ? (factor.confirmedAt ?? factor.createdAt) : undefined),
+    orNull(factor.lastUsedAt),
+  );
+}
+
+/** Deletes the factor with its codes. */
+export async function deleteFactor(tx: Tx, id: string): Promise<void> {
+  await tx.run('DELETE FROM backup_codes WHERE factor_id = $1', id);
+  await tx.run('DELETE FROM factors WHERE id = $1', id);
+}
+
+/** Stores a set of codes in place of the one the person has. */
+export async function replaceCodeSet(tx: Tx, set: BackupCodeSet): Promise<void> {
+  const old = await tx.all(
+    `SELECT id FROM factors WHERE realm = $1 AND subject = $2 AND method = 'backup_code'`,
+    set.factor.realm,
+    set.factor.subject,
+  );
+  for (const row of old) await deleteFactor(tx, text(row, 'id'));
+  await insertFactor(tx, set.factor);
+  for (const code of set.codes) {
+    await tx.run(
+      'INSERT INTO backup_codes (id, factor_id, selector, salt, hash) VALUES ($1, $2, $3, $4, $5)',
+      code.id,
+      set.factor.id,
+      code.selector,
+      code.salt,
+      code.hash,
+    );
+  }
+}
+
+export async function findCode(
+  tx: Tx,
+  realm: string,
+  subject: string,
+  selector: string,
+): Promise<(BackupCodeHash & { readonly factorId: string }) | undefined> {
+  const [row] = await tx.all(
+    `SELECT backup_codes.* FROM backup_codes JOIN factors ON factors.id = backup_codes.factor_id
+     WHERE factors.realm = $1 AND factors.subject = $2 AND factors.method = 'backup_code' AND factors.state = 'ACTIVE'
+       AND backup_codes.selector = $3 AND backup_codes.spent_at IS NULL`,
+    realm,
+    subject,
+    selector,
+  );
+  if (!row) return undefined;
+  return {
+    id: text(row, 'id'),
+    factorId: text(row, 'factor_id'),
+    selector: text(row, 'selector'),
+    salt: bytes(row, 'salt'),
+    hash: bytes(row, 'hash'),
+  };
+}
+
+export async function insertConsent(tx: Tx, realm: string, subject: string, consent: Consent): Promise<void> {
+  await tx.run(
+    `INSERT INTO consents (id, realm, subject, method, text_version, language, granted_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+    consent.id,
+    realm,
+    subject,
+    consent.method,
+    consent.textVersion,
+    consent.language,
+    consent.grantedAt,
+  );
+}

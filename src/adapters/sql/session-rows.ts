@@ -1,0 +1,141 @@
+import type { Device, EndReason, Session, SessionRisk } from '#src/domain/session.ts';
+import type { EpochMs } from '#src/domain/time.ts';
+import type { Binding, SecretBox } from '#src/ports/runtime.ts';
+import type { Row, SqlValue, Tx } from './executor.ts';
+import { bytes, json, optionalText, optionalWhole, orNull, present, text, whole } from './row.ts';
+
+/** Reading and writing sessions. The device record (address, agent, place) is personal, so it is sealed to its row. */
+export class SessionRows {
+  readonly #secrets: SecretBox;
+
+  constructor(secrets: SecretBox) {
+    this.#secrets = secrets;
+  }
+
+  /** `where` begins after WHERE and may go on with ORDER BY and LIMIT. */
+  async select(tx: Tx, where: string, ...params: readonly SqlValue[]): Promise<readonly Session[]> {
+    const rows = await tx.all(`SELECT * FROM sessions WHERE ${where}`, ...params);
+    return rows.map((row) => this.sessionOf(row));
+  }
+
+  async insert(tx: Tx, session: Session): Promise<void> {
+    await tx.run(
+      `INSERT INTO sessions (
+         id, realm, subject, token_digest, sealed_device, amr, acr, mfa_at, created_at, last_used_at, expires_at,
+         idle_ms, labels, risk_changes, step_up_required
+       ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+      session.id,
+      session.realm,
+      session.subject,
+      session.tokenDigest,
+      this.#seal(session),
+      JSON.stringify(session.amr),
+      session.acr,
+      orNull(session.mfaAt),
+      session.createdAt,
+      session.lastUsedAt,
+      session.expiresAt,
+      session.idleMs,
+      JSON.stringify(session.labels),
+      ...riskColumns(session.risk),
+    );
+  }
+
+  /** Writes what may change while a session lives. False if it has ended or its token is not `tokenDigest`. */
+  async update(tx: Tx, session: Session, tokenDigest: string): Promise<boolean> {
+    const updated = await tx.run(
+      `UPDATE sessions
+       SET token_digest = $3, sealed_device = $4, amr = $5, acr = $6, mfa_at = $7, last_used_at = $8, labels = $9,
+           risk_changes = $10, step_up_required = $11
+       WHERE id = $1 AND realm = $2 AND token_digest = $12 AND ended_at IS NULL`,
+      session.id,
+      session.realm,
+      session.tokenDigest,
+      this.#seal(session),
+      JSON.stringify(session.amr),
+      session.acr,
+      orNull(session.mfaAt),
+      session.lastUsedAt,
+      JSON.stringify(session.labels),
+      ...riskColumns(session.risk),
+      tokenDigest,
+    );
+    return updated === 1;
+  }
+
+  sessionOf(row: Row): Session {
+    const [id, realm, subject] = [text(row, 'id'), text(row, 'realm'), text(row, 'subject')];
+    const device = this.#secrets.open(bytes(row, 'sealed_device'), bindingOf(realm, subject, id));
+    return {
+      id,
+      realm,
+      subject,
+      tokenDigest: text(row, 'token_digest'),
+      device: JSON.parse(Buffer.from(device).toString('utf8')) as Device,
+      amr: json(row, 'amr') as string[],
+      acr: text(row, 'acr'),
+      createdAt: whole(row, 'created_at'),
+      lastUsedAt: whole(row, 'last_used_at'),
+      expiresAt: whole(row, 'expires_at'),
+      idleMs: whole(row, 'idle_ms'),
+      labels: json(row, 'labels') as Record<string, string>,
+      ...present({
+        risk: riskOf(row),
+        mfaAt: optionalWhole(row, 'mfa_at'),
+        endedAt: optionalWhole(row, 'ended_at'),
+        endReason: optionalText(row, 'end_reason') as EndReason | undefined,
+      }),
+    };
+  }
+
+  /** Marks the session ended and enters it in the revocation log; undefined if it had ended before. */
+  async end(tx: Tx, session: Session, reason: EndReason, now: EpochMs): Promise<Session | undefined> {
+    const ended = await tx.run(
+      'UPDATE sessions SET ended_at = $3, end_reason = $4 WHERE id = $1 AND realm = $2 AND ended_at IS NULL',
+      session.id,
+      session.realm,
+      now,
+      reason,
+    );
+    if (ended !== 1) return undefined;
+    await appendRevocation(tx, session, reason, now);
+    return { ...session, endedAt: now, endReason: reason };
+  }
+
+  #seal(session: Session): Uint8Array {
+    const device = Buffer.from(JSON.stringify(session.device), 'utf8');
+    return this.#secrets.seal(device, bindingOf(session.realm, session.subject, session.id));
+  }
+}
+
+function riskOf(row: Row): SessionRisk | undefined {
+  if (row['risk_changes'] === null) return undefined;
+  return { stepUpRequired: whole(row, 'step_up_required') === 1, changes: json(row, 'risk_changes') as string[] };
+}
+
+function riskColumns(risk: SessionRisk | undefined): readonly [string | null, 0 | 1] {
+  return risk ? [JSON.stringify(risk.changes), risk.stepUpRequired ? 1 : 0] : [null, 0];
+}
+
+/** The head's row is locked until the unit commits, so positions become visible in their order. */
+async function appendRevocation(tx: Tx, session: Session, reason: EndReason, now: EpochMs): Promise<void> {
+  const [row] = await tx.all(
+    `INSERT INTO revocation_heads (realm, head, trimmed) VALUES ($1, 1, 0)
+     ON CONFLICT (realm) DO UPDATE SET head = revocation_heads.head + 1 RETURNING head`,
+    session.realm,
+  );
+  if (!row) throw new Error('the revocation log gave out no position');
+  await tx.run(
+    `INSERT INTO revocations (realm, position, session_id, subject, reason, ended_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+    session.realm,
+    whole(row, 'head'),
+    session.id,
+    session.subject,
+    reason,
+    now,
+  );
+}
+
+function bindingOf(realm: string, subject: string, id: string): Binding {
+  return { purpose: 'session.device', realm, subject, id };
+}
