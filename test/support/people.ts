@@ -1,5 +1,4 @@
-import type { MessageInitShape } from '@bufbuild/protobuf';
-import { ChallengeService, type OpenChallengeRequestSchema } from '#src/gen/sallyport/v1/challenge_pb.js';
+import { ChallengeService } from '#src/gen/sallyport/v1/challenge_pb.js';
 import { Method, Sensitivity } from '#src/gen/sallyport/v1/common_pb.js';
 import { FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
 import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
@@ -78,7 +77,7 @@ export async function awaySteps(marginMs = 8_000): Promise<void> {
 export async function openTransfer(
   client: GrpcClient,
   person: Person,
-  extra: MessageInitShape<typeof OpenChallengeRequestSchema> = {},
+  extra: { readonly requestId?: string; readonly methods?: Method[] } = {},
 ): Promise<string> {
   const opened = await client.unary(ChallengeService.method.openChallenge, {
     sessionToken: person.token,
