@@ -1,3 +1,5 @@
+import { timingSafeEqual } from 'node:crypto';
+
 /**
  * Backup codes: 16 symbols of Crockford's base32, printed `xxxx-xxxx-xxxx-xxxx`. The first three find the row, so that a
  * guess costs at most one slow hash; the other thirteen are the secret (65 bits).
@@ -42,6 +44,11 @@ export function parseBackupCode(text: string): BackupCode | undefined {
   if (!/^[0-9A-Za-z]{4}(-?[0-9A-Za-z]{4}){3}$/.test(text)) return undefined;
   const symbols = text.replaceAll('-', '').toLowerCase().replaceAll('o', '0').replaceAll(/[il]/g, '1');
   return symbols.includes('u') ? undefined : splitCode(symbols);
+}
+
+/** Compares hashes of codes in constant time. */
+export function isSameHash(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 function splitCode(symbols: string): BackupCode {

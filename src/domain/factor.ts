@@ -11,7 +11,7 @@ export interface Factor {
   readonly method: Method;
   readonly displayName: string;
   readonly state: FactorState;
-  /** TOTP: the seed, sealed by SecretBox and bound to this row (domain/sealing.ts). Empty for backup codes. */
+  /** TOTP: the seed, sealed by SecretBox and bound to this row by `secretBinding`. Empty for backup codes. */
   readonly sealedSecret: Uint8Array;
   /** TOTP: the last accepted time step (RFC 6238 section 5.2); -1 before the first. */
   readonly lastStep: number;
@@ -44,4 +44,29 @@ export interface Consent {
   readonly textVersion: string;
   readonly language: string;
   readonly grantedAt: EpochMs;
+}
+
+/** A factor as callers may see it. */
+export type FactorSummary = Pick<
+  Factor,
+  'id' | 'method' | 'displayName' | 'state' | 'createdAt' | 'confirmedAt' | 'lastUsedAt' | 'codesLeft'
+>;
+
+export function summaryOf(factor: Factor): FactorSummary {
+  const { id, method, displayName, state, createdAt, confirmedAt, lastUsedAt, codesLeft } = factor;
+  return {
+    id,
+    method,
+    displayName,
+    state,
+    createdAt,
+    ...(confirmedAt === undefined ? {} : { confirmedAt }),
+    ...(lastUsedAt === undefined ? {} : { lastUsedAt }),
+    codesLeft,
+  };
+}
+
+/** What a factor's secret is sealed to: its own row, so that the secrets of two people cannot be swapped. */
+export function secretBinding(factor: Pick<Factor, 'id' | 'realm' | 'subject'>) {
+  return { purpose: 'factor.secret', realm: factor.realm, subject: factor.subject, id: factor.id };
 }
