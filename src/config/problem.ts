@@ -12,10 +12,13 @@ export interface Problem {
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly problems: readonly Problem[];
-  constructor(problems: readonly Problem[]) {
+  /** The settings file itself could not be read. */
+  readonly unreadable: boolean;
+  constructor(problems: readonly Problem[], unreadable = false) {
     const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`;
     const lines = problems.map(({ where, key, what }) => `  ${where}: ${key === '' ? '' : `${key} `}${what}`);
     super(`${count} in the settings\n${lines.join('\n')}`);
     this.problems = problems;
+    this.unreadable = unreadable;
   }
 }

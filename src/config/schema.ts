@@ -1,4 +1,5 @@
 import * as z from 'zod/mini';
+import { DEFAULT_REACTIONS, type RiskSignal } from '../domain/risk.ts';
 import { METHOD_NAMES, REQUIREMENT_NAMES, ROLES, ruleSchema } from './rule-schema.ts';
 import {
   address,
@@ -22,7 +23,7 @@ import {
  * page and the JSON Schema all come from here.
  */
 
-const REACTIONS = ['audit', 'step_up', 'end'] as const;
+const REACTIONS = ['ignore', 'audit', 'step_up', 'end'] as const;
 const listening = (what: string, fallback: string) => address(`Address of ${what}; "" switches it off.`, fallback);
 const ofListener = 'Roles that callers of this listener hold.';
 
@@ -103,11 +104,11 @@ const enrollment = section('Adding factors.', {
   max_factors: whole('Factors that one person may have.', 10, [1, 50]),
 });
 
-const reaction = (signal: string) =>
+const reaction = (signal: RiskSignal, sign: string) =>
   choice(
-    `What ${signal} leads to: an event only, a demand for step-up, or the end of the session.`,
+    `What ${sign} leads to: nothing, an event, a demand for step-up too, or the end of the session.`,
     REACTIONS,
-    'audit',
+    DEFAULT_REACTIONS[signal],
   );
 const sessions = section('Sessions.', {
   cap: whole('Sessions that one person may have at once.', 5, [1, 100]),
@@ -125,11 +126,11 @@ const sessions = section('Sessions.', {
     ['1s', '10m'],
   ),
   risk: section('Answers to signs of a stolen token.', {
-    address_changed: reaction('another address'),
-    address_unknown: reaction('a missing or unreadable address'),
-    agent_changed: reaction('another browser or system'),
-    device_changed: reaction('another device id'),
-    impossible_travel: reaction('travel faster than anybody can'),
+    address_changed: reaction('ADDRESS_CHANGED', 'another address'),
+    address_unknown: reaction('ADDRESS_UNKNOWN', 'a missing or unreadable address'),
+    agent_changed: reaction('AGENT_CHANGED', 'another browser or system'),
+    device_changed: reaction('DEVICE_CHANGED', 'another device id'),
+    impossible_travel: reaction('IMPOSSIBLE_TRAVEL', 'travel faster than anybody can'),
   }),
 });
 
@@ -204,13 +205,18 @@ export const schema = z.strictObject({
     ['default'],
     'a list of names',
   ),
+  reflection: toggle('Serves gRPC reflection, so that grpcurl needs no proto files.', true),
   listeners,
   keys: section('Keys that encrypt and sign what is stored.', {
     file: text('The key ring; "" means keys.json in data_dir, made on first start.', ''),
+    group_readable: toggle(
+      'Accepts a key file that its group may read, as Kubernetes Secrets mounted with fsGroup are.',
+      false,
+    ),
   }),
   operator: section('Callers with the operator role.', {
     token_file: text(
-      'File with the token that gives the operator role; "" means operator-token in data_dir, made on first start.',
+      'File with the token that gives the operator role; "" means operator.token in data_dir, made on first start.',
       '',
     ),
   }),
@@ -234,7 +240,6 @@ export const schema = z.strictObject({
   log: section('The log.', {
     level: choice('Lowest level that is written.', ['debug', 'info', 'warn', 'error'], 'info'),
   }),
-  reflection: toggle('Serves gRPC reflection, so that grpcurl needs no proto files.', true),
   twilio: section('The SMS provider.', {
     account_sid: text('Account.', '', { later: true, env: [{ name: 'TWILIO_ACCOUNT_SID' }] }),
     auth_token: secret('Auth token.', { later: true, env: [{ name: 'TWILIO_AUTH_TOKEN' }] }),

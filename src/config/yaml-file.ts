@@ -39,7 +39,7 @@ export async function readSettingsFile(file: string): Promise<SettingsFile> {
     const what = missing
       ? 'there is no such file'
       : `cannot be read: ${error instanceof Error ? error.message : error}`;
-    throw new ConfigError([{ where: file, key: '', what }]);
+    throw new ConfigError([{ where: file, key: '', what }], true);
   }
   const yaml = await import('yaml');
   const lines = new yaml.LineCounter();

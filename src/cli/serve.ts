@@ -1,0 +1,101 @@
+import type { Command } from 'commander';
+import { loadSettings } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { VERSION } from '../version.ts';
+import { renderBanner } from './banner.ts';
+import { CliError, EXIT } from './exit-codes.ts';
+import type { Io } from './io.ts';
+import { type SettingsOptions, sourcesOf, withSettings } from './settings-options.ts';
+
+/** What `serve` needs of a running sidecar. */
+export interface Running {
+  /** Where it listens, by listener; `host:port`, or the path of a socket. */
+  readonly addresses: Readonly<Record<string, string | undefined>>;
+  /** What a person has to know of this start: what was made, what is loose. */
+  readonly notices: readonly string[];
+  /** Stops gracefully and resolves when everything is closed, after `graceMs` at the latest by force. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** Beyond this the stop itself hangs. */
+const STOP_MARGIN_MS = 5_000;
+
+/**
+ * Waits for a signal, then stops within the grace. A second signal cuts the grace to nothing, a third ends the process.
+ * Resolves when everything is closed.
+ */
+export function untilStopped(sidecar: Running, config: Config['shutdown'], io: Io): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let signals = 0;
+    const forget: (() => void)[] = [];
+    const settle = (done: () => void) => {
+      for (const dispose of forget.splice(0)) dispose();
+      done();
+    };
+    const stop = (graceMs: number) => {
+      const late = setTimeout(() => {
+        io.err('sallyport: could not stop in time\n');
+        io.exit(EXIT.internal);
+      }, graceMs + STOP_MARGIN_MS);
+      late.unref();
+      forget.push(() => clearTimeout(late));
+      sidecar.stop(graceMs).then(
+        () => settle(resolve),
+        (error: unknown) => settle(() => reject(error)),
+      );
+    };
+    forget.push(
+      io.onSignal((signal) => {
+        signals += 1;
+        if (signals === 1) {
+          io.err(
+            `sallyport: ${signal}: stopping within ${(config.delay + config.grace) / 1000} s; once more is faster\n`,
+          );
+          stop(config.delay + config.grace);
+        } else if (signals === 2) stop(0);
+        else io.exit(EXIT.internal);
+      }),
+      io.onCrash((error) => {
+        io.err(`sallyport: unhandled: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+        io.exit(EXIT.internal);
+      }),
+    );
+  });
+}
+
+const inUse = (error: unknown): error is Error =>
+  error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+
+export function registerServe(program: Command, io: Io): void {
+  withSettings(program.command('serve'))
+    .description('run the sidecar until SIGINT or SIGTERM')
+    .option('-q, --quiet', 'no banner')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ sallyport serve
+  $ sallyport serve --data-dir /var/lib/sallyport --set listeners.grpc.socket=/run/sallyport/grpc.sock
+  $ MFA_TIMEOUT_SECONDS=30 sallyport serve -c sallyport.yaml
+
+The first SIGINT or SIGTERM stops gracefully and exits with 0, a second one stops faster.`,
+    )
+    .action(async (options: SettingsOptions & { readonly quiet?: boolean }) => {
+      const [{ config, notices }, { compose }] = await Promise.all([
+        loadSettings(sourcesOf(options, io)),
+        import('../compose.ts'),
+      ]);
+      let sidecar: Running;
+      try {
+        sidecar = await compose(config);
+      } catch (error) {
+        if (inUse(error))
+          throw new CliError(EXIT.unavailable, `${error.message}; choose another with --set listeners.…`);
+        throw error;
+      }
+      const told = { ...sidecar, addresses: sidecar.addresses, notices: [...notices, ...sidecar.notices] };
+      if (options.quiet) for (const notice of told.notices) io.err(`note: ${notice}\n`);
+      else io.out(renderBanner(told, { version: VERSION, dataDir: config.data_dir, reflection: config.reflection }));
+      await untilStopped(sidecar, config.shutdown, io);
+    });
+}
