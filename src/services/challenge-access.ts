@@ -1,8 +1,7 @@
 import { type Caller, mayKnow } from '#src/domain/caller.ts';
-import { type Challenge, isTerminal, stateAt } from '#src/domain/challenge.ts';
+import type { Challenge } from '#src/domain/challenge.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { isId } from '#src/domain/ids.ts';
-import type { Clock } from '#src/ports/runtime.ts';
 import type { ChallengeStore } from '#src/ports/stores.ts';
 import type { ChallengeEndings } from './challenge-endings.ts';
 import type { SessionAuthority } from './contracts.ts';
@@ -21,7 +20,6 @@ export interface ChallengeAccessDependencies {
   readonly sessions: SessionAuthority;
   readonly endings: ChallengeEndings;
   readonly trail: Trail;
-  readonly clock: Clock;
 }
 
 /**
@@ -40,13 +38,12 @@ export class ChallengeAccess {
    * Throws Fault(not-found, CHALLENGE_NOT_FOUND); for operators Fault(denied, NOT_OWNER) if it is somebody else's.
    */
   async read(caller: Caller, ref: ChallengeRef): Promise<Challenge> {
-    const { challenges, clock, endings } = this.#deps;
+    const { challenges, endings } = this.#deps;
     const known = isId('challenge', ref.challengeId);
     const challenge = known ? await challenges.read(ref.realm, ref.challengeId) : undefined;
     if (!challenge) throw this.#refuse(caller, ref, undefined);
     if (!(await this.#isBound(caller, ref, challenge))) throw this.#refuse(caller, ref, challenge);
-    if (!isTerminal(challenge.state) && stateAt(challenge, clock.now()) === 'EXPIRED') return endings.expire(challenge);
-    return challenge;
+    return endings.settled(challenge);
   }
 
   async #isBound(caller: Caller, ref: ChallengeRef, challenge: Challenge): Promise<boolean> {

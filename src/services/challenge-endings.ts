@@ -2,6 +2,7 @@ import type { EventDraft, EventType } from '#src/domain/audit-event.ts';
 import type { Caller } from '#src/domain/caller.ts';
 import type { Challenge, TerminalState } from '#src/domain/challenge.ts';
 import { Fault } from '#src/domain/faults.ts';
+import { isOver } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Signals } from '#src/ports/signals.ts';
 import type { ChallengeStore } from '#src/ports/stores.ts';
@@ -60,9 +61,16 @@ export class ChallengeEndings {
       events: [...also, event],
     });
     if (settled.outcome === 'missing') throw gone();
-    if (settled.outcome === 'ended') return { challenge: settled.challenge, ended: false };
+    if (settled.outcome === 'ended') return { challenge: await this.settled(settled.challenge), ended: false };
     this.announce(settled.challenge);
     return { challenge: settled.challenge, ended: true };
+  }
+
+  /** A store tells EXPIRED as soon as the time is up; it is said to nobody before it is durable. */
+  async settled(challenge: Challenge): Promise<Challenge> {
+    return challenge.settledAt === undefined && isOver(challenge.expiresAt, this.#deps.clock.now())
+      ? this.expire(challenge)
+      : challenge;
   }
 
   /** Ends an open challenge whose time is up. */

@@ -77,7 +77,7 @@ export class Challenges {
    * Throws Fault(precondition) METHOD_NOT_OFFERED or CHALLENGE_ENDED.
    */
   async choose(caller: Caller, ref: ChallengeRef, method: Method | undefined, factorId: string): Promise<PromptView> {
-    const { access, challenges, trail, signals, clock } = this.#deps;
+    const { access, challenges, endings, trail, signals, clock } = this.#deps;
     const challenge = await access.read(caller, ref);
     if (isTerminal(shownTo(challenge, mayKnow(caller), clock.now()).state)) throw challengeEnded(caller, challenge);
     const offer = challenge.offers.find(
@@ -94,7 +94,7 @@ export class Challenges {
       now: clock.now(),
     });
     if (advanced.outcome === 'missing') throw gone();
-    if (isTerminal(advanced.challenge.state)) throw challengeEnded(caller, advanced.challenge);
+    if (isTerminal(advanced.challenge.state)) throw challengeEnded(caller, await endings.settled(advanced.challenge));
     signals.challengeChanged(advanced.challenge);
     await trail.append(
       trail.draft('challenge.method_chosen', caller, {

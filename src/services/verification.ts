@@ -168,9 +168,7 @@ export class Verification {
       case 'ended': {
         const lock = await this.#lockEvent(attempt, spent);
         if (lock) this.#deps.trail.refused(lock);
-        const ended = isTerminal(approved.challenge.state)
-          ? approved.challenge
-          : await endings.expire(approved.challenge);
+        const ended = await endings.settled(approved.challenge);
         throw this.#ended(attempt, ended);
       }
       case 'missing':
