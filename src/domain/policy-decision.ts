@@ -43,19 +43,23 @@ function requirementOf(
   const byDefault = policy.defaults[sensitivity];
   const asked = rule?.require ?? byDefault.require;
   const source = rule?.require === undefined ? `policy.defaults.${sensitivity}` : rule.id;
-  const maxAgeMs = rule?.maxAgeMs ?? byDefault.maxAgeMs ?? 0;
+  // Only a rule that names critical may be looser than its default, in age too.
+  const held = sensitivity === 'critical' && !rule?.match.sensitivity?.includes('critical');
+  const oldest = byDefault.maxAgeMs ?? 0;
+  const maxAgeMs = held ? Math.min(rule?.maxAgeMs ?? oldest, oldest) : (rule?.maxAgeMs ?? oldest);
   notes.push(`${source} asks for ${asked}${asked === 'mfa_recent' ? ` (at most ${maxAgeMs / 1000} s old)` : ''}`);
 
   let require = asked;
-  if (sensitivity === 'critical' && !rule?.match.sensitivity?.includes('critical')) {
+  if (held) {
     require = stricter(require, byDefault.require);
     if (require !== asked)
       notes.push(
         `needs ${require}: only a rule that names critical in match.sensitivity goes below policy.defaults.critical`,
       );
   }
-  const loginRule = request.purpose === 'login' && rule?.require !== undefined && rule.match.purpose?.includes('login');
-  if (request.purpose !== 'action' && !loginRule && stricter(require, 'mfa_once') !== require) {
+  const named = !held && rule?.require !== undefined && rule.match.purpose?.includes('login');
+  const proves = request.purpose !== 'action' && !(request.purpose === 'login' && named);
+  if (proves && stricter(require, 'mfa_once') !== require) {
     require = 'mfa_once';
     notes.push(`needs ${require}: the purpose ${request.purpose} is a proof by nature`);
   }
