@@ -25,3 +25,20 @@ export interface Metrics {
   /** `sallyport_risk_signals_total{signal}` */
   riskSignal(signal: string): void;
 }
+
+/** Metrics that the transports feed. */
+export interface RpcMetrics {
+  /**
+   * A recorder of call durations for one method and one final status, to be fetched once and kept:
+   * `sallyport_rpc_server_call_duration_seconds{rpc_system_name,rpc_method,rpc_status_code,error_type}`. `method` is the
+   * resolved name or `_OTHER`; `errorType` is '' unless the status is the server's own fault.
+   */
+  callDuration(
+    system: 'grpc' | 'connectrpc',
+    method: string,
+    statusCode: string,
+    errorType: string,
+  ): (seconds: number) => void;
+  /** `sallyport_rpc_server_open_streams`: by how much the number of open streaming calls changes. */
+  openStreams(change: 1 | -1): void;
+}

@@ -1,0 +1,130 @@
+import { create, type DescMessage, fromBinary, isMessage, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { Fault } from '../domain/faults.ts';
+import type { RpcMetrics } from '../ports/telemetry.ts';
+import type { CallContext, Mounted, Protocol } from './call.ts';
+import { CODE_NAMES, errorTypeOf } from './errors.ts';
+import { compileValidator, type Validator } from './fields/validator.ts';
+import { type Method, methodTable } from './methods.ts';
+
+type Handler = (input: unknown, call: CallContext) => unknown;
+
+/** The metric label of every procedure that does not exist. */
+export const OTHER_METHOD = '_OTHER';
+
+/** One RPC, ready to be served: its row of the method table, its rules, its handler and its metrics. */
+export class Endpoint {
+  readonly method: Method;
+  readonly procedure: string;
+  readonly kind: Method['desc']['methodKind'];
+  readonly handler: Handler;
+  readonly validate: Validator;
+  readonly durations: CallDurations;
+  readonly #input: DescMessage;
+  readonly #output: DescMessage;
+
+  constructor(method: Method, handler: Handler, metrics: RpcMetrics) {
+    this.method = method;
+    this.procedure = method.procedure;
+    this.kind = method.desc.methodKind;
+    this.handler = handler;
+    this.validate = compileValidator(method.desc.input);
+    this.durations = new CallDurations(method.procedure.slice(1), metrics);
+    this.#input = method.desc.input;
+    this.#output = method.desc.output;
+  }
+
+  /** Throws Fault(invalid, FIELD_INVALID) for bytes that are no such message, also for text that is not UTF-8. */
+  decode(bytes: Uint8Array): object {
+    try {
+      return fromBinary(this.#input, bytes, { readUnknownFields: false });
+    } catch (error) {
+      throw undecodable(this.#input, error);
+    }
+  }
+
+  encode(message: unknown): Uint8Array {
+    const complete = isMessage(message, this.#output)
+      ? message
+      : create(this.#output, message as MessageInitShape<DescMessage>);
+    return toBinary(this.#output, complete);
+  }
+}
+
+/** The same answer for every protocol; the cause stays out of it, since it can hold what was sent. */
+export function undecodable(input: DescMessage, cause: unknown): Fault {
+  const description = `is not a valid ${input.typeName}`;
+  return new Fault('invalid', 'FIELD_INVALID', `message: ${description}`, {
+    violations: [{ field: '', description }],
+    cause,
+  });
+}
+
+/** Histogram children of one method, bound on first use, so that a call costs no label lookup. */
+export class CallDurations {
+  readonly #method: string;
+  readonly #metrics: RpcMetrics;
+  readonly #grpc: ((seconds: number) => void)[] = [];
+  readonly #connect: ((seconds: number) => void)[] = [];
+
+  constructor(method: string, metrics: RpcMetrics) {
+    this.#method = method;
+    this.#metrics = metrics;
+  }
+
+  observe(protocol: Protocol, code: number, milliseconds: number): void {
+    const recorders = protocol === 'connect' ? this.#connect : this.#grpc;
+    let record = recorders[code];
+    if (!record) {
+      const system = protocol === 'connect' ? 'connectrpc' : 'grpc';
+      record = this.#metrics.callDuration(system, this.#method, CODE_NAMES[code] ?? 'UNKNOWN', errorTypeOf(code));
+      recorders[code] = record;
+    }
+    record(milliseconds / 1000);
+  }
+}
+
+/**
+ * All endpoints by procedure. Throws if an RPC of this release has no handler, if something is mounted that the method
+ * table does not have, or if a service is mounted twice. The services of gRPC itself are served only if mounted.
+ */
+export function buildEndpoints(mounted: readonly Mounted[], metrics: RpcMetrics): ReadonlyMap<string, Endpoint> {
+  const handlersOf = new Map<string, Mounted['handlers']>();
+  for (const { service, handlers } of mounted) {
+    if (handlersOf.has(service.typeName)) throw new Error(`${service.typeName} is mounted twice`);
+    handlersOf.set(service.typeName, handlers);
+  }
+  const endpoints = new Map<string, Endpoint>();
+  const known = new Set<string>();
+  for (const method of methodTable().values()) {
+    const { parent, localName } = method.desc;
+    known.add(parent.typeName);
+    const handlers = handlersOf.get(parent.typeName);
+    if (method.access === 'open' && !handlers) continue;
+    const handler = method.release === 'later' ? notImplemented(method) : handlers?.[localName];
+    if (typeof handler !== 'function') throw new Error(`${method.procedure} has no handler`);
+    if (method.release === 'later' && handlers?.[localName]) {
+      throw new Error(`${method.procedure} has a handler, but the method table marks it as later`);
+    }
+    endpoints.set(method.procedure, new Endpoint(method, handler.bind(handlers) as Handler, metrics));
+  }
+  for (const name of handlersOf.keys()) {
+    if (!known.has(name)) throw new Error(`${name} is mounted, but not in the method table`);
+  }
+  return endpoints;
+}
+
+function notImplemented(method: Method): Handler {
+  return () => {
+    throw new Fault(
+      'unimplemented',
+      'NOT_IMPLEMENTED',
+      `${method.procedure.slice(1)} is part of the API, but not of this release`,
+      { metadata: { method: method.procedure.slice(1) } },
+    );
+  };
+}
+
+/** For a procedure that is in no proto of ours. Its name is not repeated: it is whatever was on the wire. */
+export function unknownProcedure(): Fault {
+  return new Fault('unimplemented', 'NOT_IMPLEMENTED', 'no such method here; see server reflection or the API guide');
+}

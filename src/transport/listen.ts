@@ -1,0 +1,83 @@
+import { chmod, lstat, unlink } from 'node:fs/promises';
+import { connect, type Server } from 'node:net';
+
+export type ListenAddress =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  /** `mode` is 0660 if absent: owner and group may connect. */
+  | { readonly kind: 'unix'; readonly path: string; readonly mode?: number };
+
+/** With the port that was really bound. */
+export type BoundAddress =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string };
+
+const DEFAULT_MODE = 0o660;
+const PROBE_MS = 1_000;
+
+/**
+ * Makes a server listen. A socket file that nobody answers on is removed first; one that answers, or a file that is no
+ * socket, is left alone and the call throws. The folder is not touched.
+ */
+export async function listenOn(server: Server, address: ListenAddress): Promise<BoundAddress> {
+  if (address.kind === 'tcp') {
+    await bind(
+      server,
+      () => server.listen({ host: address.host, port: address.port }),
+      `${address.host}:${address.port}`,
+    );
+    const bound = server.address();
+    const port = typeof bound === 'object' && bound ? bound.port : address.port;
+    return { kind: 'tcp', host: address.host, port };
+  }
+  const mode = address.mode ?? DEFAULT_MODE;
+  await removeStale(address.path);
+  // The file must not be open to others for one moment, so it is made with the mode, not given it afterwards only.
+  const umask = process.umask(0o777 & ~mode);
+  const bound = bind(server, () => server.listen({ path: address.path }), address.path);
+  process.umask(umask);
+  await bound;
+  await chmod(address.path, mode);
+  return { kind: 'unix', path: address.path };
+}
+
+function bind(server: Server, listen: () => void, name: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: NodeJS.ErrnoException) => {
+      const hint = error.code === 'EADDRINUSE' ? ': something else listens there; choose another address' : '';
+      reject(new Error(`cannot listen on ${name}: ${error.message}${hint}`, { cause: error }));
+    };
+    server.once('error', failed);
+    server.once('listening', () => {
+      server.off('error', failed);
+      resolve();
+    });
+    listen();
+  });
+}
+
+async function removeStale(path: string): Promise<void> {
+  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (!found) return;
+  if (!found.isSocket()) throw new Error(`${path} exists and is not a socket; remove it or choose another path`);
+  if (await answers(path)) throw new Error(`another process listens on ${path}; stop it or choose another path`);
+  await unlink(path);
+}
+
+/** Only a refused connection shows that nobody is there. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    const done = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(PROBE_MS, () => done(true));
+    socket.once('connect', () => done(true));
+    socket.once('error', (error: NodeJS.ErrnoException) =>
+      done(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT'),
+    );
+  });
+}
