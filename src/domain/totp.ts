@@ -74,7 +74,7 @@ export interface Resynchronization {
   /** The code that the device shows one step later. */
   readonly nextCode: string;
   readonly now: EpochMs;
-  /** How many steps to either side are searched. */
+  /** How many steps to either side are searched; 0 finds nothing. */
   readonly reach: number;
   readonly afterStep: number;
 }
@@ -87,7 +87,7 @@ export function resynchronize(
   search: Resynchronization,
 ): { readonly step: number; readonly driftSteps: number } | undefined {
   const { secret, code, nextCode, now, reach, afterStep } = search;
-  if (!isTotpCode(code) || !isTotpCode(nextCode)) return undefined;
+  if (reach < 1 || !isTotpCode(code) || !isTotpCode(nextCode)) return undefined;
   const present = stepAt(now);
   let found: number | undefined;
   const first = Math.max(0, present - reach);

@@ -12,7 +12,7 @@ import type { TotpSeeds } from './totp-seeds.ts';
 export interface ProofCheckOptions {
   /** Steps to either side that a TOTP code may be off: 1, or 0 for `strict`. */
   readonly totpWindow: number;
-  /** Steps to either side that two consecutive codes are searched in. */
+  /** Steps to either side that two consecutive codes are searched in; 0 forbids resynchronisation. */
   readonly resyncReach: number;
 }
 

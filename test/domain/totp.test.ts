@@ -176,6 +176,11 @@ describe('resynchronisation', () => {
     expect(search(pair(offset))).toBeUndefined();
   });
 
+  it('finds nothing where it is switched off', () => {
+    expect(search({ ...pair(0), reach: 0 })).toBeUndefined();
+    expect(search({ ...pair(0), reach: 1 })).toBeDefined();
+  });
+
   it('needs the two codes to be consecutive, in order, and different', () => {
     const { code, nextCode } = pair(4);
     expect(search({ code: nextCode, nextCode: code })).toBeUndefined();
