@@ -28,7 +28,9 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   let best: string | undefined;
   let least = Math.max(2, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of candidates) {
-    const edits = distance(wanted, plain(candidate));
+    const other = plain(candidate);
+    const cut = Math.min(wanted.length, other.length) >= 3 && (wanted.startsWith(other) || other.startsWith(wanted));
+    const edits = cut ? 1 : distance(wanted, other);
     if (edits < least && edits < candidate.length) {
       best = candidate;
       least = edits;

@@ -1,6 +1,7 @@
 import * as z from 'zod/mini';
 import { DEFAULT_REACTIONS, type RiskSignal } from '../domain/risk.ts';
 import { METHOD_NAMES, REQUIREMENT_NAMES, ROLES, ruleSchema } from './rule-schema.ts';
+import type { Secret } from './secret.ts';
 import {
   address,
   choice,
@@ -250,11 +251,13 @@ export const schema = z.strictObject({
   }),
 });
 
-type Frozen<T> = T extends (infer I)[]
-  ? readonly Frozen<I>[]
-  : T extends object
-    ? { readonly [K in keyof T]: Frozen<T[K]> }
-    : T;
+type Frozen<T> = T extends Secret
+  ? T
+  : T extends (infer I)[]
+    ? readonly Frozen<I>[]
+    : T extends object
+      ? { readonly [K in keyof T]: Frozen<T[K]> }
+      : T;
 
 /** All settings, checked and frozen. Durations are milliseconds, sizes bytes, absent addresses undefined. */
 export type Config = Frozen<z.output<typeof schema>>;
