@@ -43,9 +43,7 @@ export interface AuditFile {
   /** The last durable position. */
   head(): AuditPosition;
   /** Positions after `after` whose events claim an effect; for telling which were not confirmed by the state database after a crash. */
-  eventIdsAfter(
-    after: number,
-  ): readonly {
+  eventIdsAfter(after: number): readonly {
     readonly position: number;
     readonly id: string;
     readonly type: string;
@@ -56,7 +54,14 @@ export interface AuditFile {
   checkpoint(now: number): void;
   query(filter: EventFilter, limit: number, before?: number): readonly (StoredEvent & { readonly position: number })[];
   after(filter: EventFilter, position: number, limit: number): readonly (StoredEvent & { readonly position: number })[];
+  /** Checks the whole chain, or all for ''. Takes about 10 µs per row; `verifying` lets others in between. */
   verify(chainId: string): Verdict;
+  /** The same in small steps, for a thread that also writes: each `next` checks some hundred rows. */
+  verifying(chainId: string): Generator<void, Verdict>;
+  /** Keys that came with events and that the state database may have lost in a crash. */
+  stashedKeys(): readonly SubjectKey[];
+  /** The state database has them now. They leave this file with the next batch, at no cost of their own. */
+  dropStashedKeys(): void;
   exportPage: (...args: Parameters<AuditLog['exportPage']>) => Awaited<ReturnType<AuditLog['exportPage']>>;
   status(): BufferStatus;
   close(): void;

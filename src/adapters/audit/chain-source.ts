@@ -1,0 +1,201 @@
+import type { Database, Statement } from 'better-sqlite3';
+import type { ChainHeader, ChainRow, Checkpoint, CheckpointKey, ExportItem } from '#src/ports/audit.ts';
+import type { Columns } from './schema.ts';
+import { UnreadableError, type VerifyItem } from './verify.ts';
+
+const PAGE = 256;
+
+export interface KnownChain extends ChainHeader {
+  readonly chain: number;
+  readonly firstPosition: number;
+}
+
+interface RawRow {
+  readonly position: number;
+  readonly chain: number;
+  readonly sequence: number;
+  readonly at: number;
+  readonly realm: string;
+  readonly type: string;
+  readonly outcome: number;
+  readonly subject_tag: number;
+  readonly challenge_tag: number;
+  readonly session_tag: number;
+  readonly previous_hash: Uint8Array;
+  readonly record: Uint8Array;
+  readonly hash: Uint8Array;
+}
+
+interface RawCheckpoint {
+  readonly sequence: number;
+  readonly key_id: string;
+  readonly head_hash: Uint8Array;
+  readonly signed_at: number;
+  readonly signature: Uint8Array;
+}
+
+/** Reads chains, rows and checkpoints in order, in small pages, so that a writer on the same connection gets its turn. */
+export class ChainSource {
+  readonly #rowsAfter: Statement<[number, number, number], RawRow>;
+  readonly #rowsOfChain: Statement<[number, number, number, number], RawRow>;
+  readonly #checkpoints: Statement<[number, number, number], RawCheckpoint>;
+  readonly #newestCheckpoint: Statement<[number, number], RawCheckpoint>;
+  readonly #chains: Statement<[], Record<string, unknown>>;
+  readonly #keys: Statement<[], { key_id: string; public_key: Uint8Array }>;
+
+  constructor(db: Database) {
+    this.#rowsAfter = db.prepare('SELECT * FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?');
+    this.#rowsOfChain = db.prepare(
+      'SELECT * FROM events WHERE position >= ? AND position <= ? AND chain = ? ORDER BY position LIMIT ?',
+    );
+    this.#checkpoints = db.prepare(
+      'SELECT * FROM checkpoints WHERE chain = ? AND sequence > ? AND sequence <= ? ORDER BY sequence',
+    );
+    this.#newestCheckpoint = db.prepare(
+      'SELECT * FROM checkpoints WHERE chain = ? AND sequence <= ? ORDER BY sequence DESC LIMIT 1',
+    );
+    this.#chains = db.prepare('SELECT * FROM chains ORDER BY chain');
+    this.#keys = db.prepare('SELECT * FROM checkpoint_keys ORDER BY key_id');
+  }
+
+  keys(): readonly CheckpointKey[] {
+    return this.#keys.all().map((row) => ({ keyId: row.key_id, publicKey: row.public_key }));
+  }
+
+  chains(): readonly KnownChain[] {
+    return this.#chains.all().map((row) => ({
+      chain: Number(row['chain']),
+      chainId: String(row['chain_id']),
+      parentChainId: String(row['parent_chain_id']),
+      parentHeadHash: row['parent_head_hash'] as Uint8Array,
+      beginReason: String(row['begin_reason']),
+      firstPosition: Number(row['first_position']),
+    }));
+  }
+
+  newestCheckpoint(chain: KnownChain, upTo: number): Checkpoint | undefined {
+    const [row] = this.#newestCheckpoint.all(chain.chain, upTo);
+    return row && checkpointOf(chain, row);
+  }
+
+  /** Rows of one chain from `sequence` on, each followed by its checkpoints. */
+  page(chain: KnownChain, from: number, to: number, limit = PAGE): readonly ExportItem[] {
+    const offset = chain.firstPosition - 1;
+    const rows = this.#rowsOfChain.all(offset + from, offset + to, chain.chain, limit);
+    const last = rows.at(-1)?.sequence;
+    const checkpoints = last === undefined ? [] : this.#checkpoints.all(chain.chain, from - 1, last);
+    return rows.flatMap((row): ExportItem[] => [
+      { kind: 'row', row: chainRow(chain.chainId, row) },
+      ...checkpoints
+        .filter(({ sequence }) => sequence === row.sequence)
+        .map((found): ExportItem => ({ kind: 'checkpoint', checkpoint: checkpointOf(chain, found) })),
+    ]);
+  }
+
+  /**
+   * Everything up to `lastPosition` for verifying, in order of position, so that whatever stands between the rows shows.
+   * Throws UnreadableError where a page of the file is damaged.
+   */
+  *items(chainId: string, lastPosition: number): Generator<VerifyItem, void> {
+    for (const key of this.#read(() => this.keys())) yield { kind: 'key', key };
+    const all = this.#read(() => this.chains());
+    const chains = chainId === '' ? all : all.filter((chain) => chain.chainId === chainId);
+    const byNumber = new Map(chains.map((chain) => [chain.chain, chain]));
+    const [first, end] =
+      chainId === '' ? [Number.MIN_SAFE_INTEGER, lastPosition] : stretchOf(chains[0], all, lastPosition);
+    const seen = new Set<number>();
+    let position = first;
+    let current: KnownChain | undefined;
+    let sequence = 0;
+    for (let more = true; more; ) {
+      const rows = this.#read(() => this.#rowsAfter.all(position, end, PAGE));
+      more = rows.length === PAGE;
+      for (const row of rows) {
+        position = row.position;
+        const chain = byNumber.get(row.chain);
+        if (chain && chain !== current) {
+          if (current) yield* this.#checkpointsOf(current, sequence, end);
+          yield { kind: 'chain', chain };
+          seen.add(chain.chain);
+          current = chain;
+          sequence = 0;
+        }
+        yield {
+          kind: 'row',
+          row: chainRow(chain?.chainId ?? '', row),
+          columns: columnsFrom(row),
+          misplaced: chain !== undefined && row.position !== chain.firstPosition + row.sequence - 1,
+        };
+        if (current && row.sequence > sequence) {
+          yield* this.#checkpointsOf(current, sequence, row.sequence + current.firstPosition - 1);
+          sequence = row.sequence;
+        }
+      }
+    }
+    if (current) yield* this.#checkpointsOf(current, sequence, end);
+    for (const chain of chains.filter(({ chain: number }) => !seen.has(number))) yield { kind: 'chain', chain };
+  }
+
+  /** Up to a position rather than a number: what was signed after the reading began is none of its business. */
+  *#checkpointsOf(chain: KnownChain, after: number, lastPosition: number): Generator<VerifyItem, void> {
+    const to = lastPosition - chain.firstPosition + 1;
+    for (const row of this.#read(() => this.#checkpoints.all(chain.chain, after, to)))
+      yield { kind: 'checkpoint', checkpoint: checkpointOf(chain, row) };
+  }
+
+  #read<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      if (isDamage(error)) throw new UnreadableError(`the file is damaged: ${error.message}`);
+      throw error;
+    }
+  }
+}
+
+/** The positions after which and up to which the rows of one chain stand. */
+function stretchOf(chain: KnownChain | undefined, all: readonly KnownChain[], lastPosition: number): [number, number] {
+  if (!chain) return [0, 0];
+  const next = all.map(({ firstPosition }) => firstPosition).filter((position) => position > chain.firstPosition);
+  return [chain.firstPosition - 1, Math.min(lastPosition, ...next.map((position) => position - 1))];
+}
+
+/** SQLite saying that the file is not what it should be, as opposed to not being able to reach it. */
+export function isDamage(error: unknown): error is Error {
+  const code = sqliteCode(error);
+  return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB' || code === 'SQLITE_ERROR';
+}
+
+/** '' for anything that is no error of SQLite. */
+export function sqliteCode(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code.startsWith('SQLITE_')
+    ? error.code
+    : '';
+}
+
+function chainRow(chainId: string, row: RawRow): ChainRow {
+  return { chainId, sequence: row.sequence, previousHash: row.previous_hash, record: row.record, hash: row.hash };
+}
+
+function checkpointOf(chain: KnownChain, row: RawCheckpoint): Checkpoint {
+  return {
+    chainId: chain.chainId,
+    sequence: row.sequence,
+    headHash: row.head_hash,
+    signedAt: row.signed_at,
+    keyId: row.key_id,
+    signature: row.signature,
+  };
+}
+
+function columnsFrom(row: RawRow): Columns {
+  return {
+    at: row.at,
+    realm: row.realm,
+    type: row.type,
+    outcome: row.outcome,
+    subjectTag: row.subject_tag,
+    challengeTag: row.challenge_tag,
+    sessionTag: row.session_tag,
+  };
+}

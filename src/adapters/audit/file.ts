@@ -1,0 +1,345 @@
+import type { EventDraft } from '#src/domain/audit-event.ts';
+import { Fault } from '#src/domain/faults.ts';
+import type { BufferStatus, EventFilter, Verdict } from '#src/ports/audit.ts';
+import type { SecretBox } from '#src/ports/runtime.ts';
+import { anchorPath, type Files, readAnchor, signAnchor, writeAnchor } from './anchor.ts';
+import { sqliteCode } from './chain-source.ts';
+import { CheckpointSigner } from './checkpoint-key.ts';
+import type { AuditFile, AuditPosition, SubjectKey, SubjectKeys } from './contract.ts';
+import { claimsEffect } from './effects.ts';
+import { type ExportRange, exportPage } from './export-page.ts';
+import type { Head } from './inspect.ts';
+import { isPersonal, parseRecord } from './record.ts';
+import { nextRow, ROW_OVERHEAD_BYTES, type Row, type Tip } from './row.ts';
+import { openStash, sealStash } from './stash.ts';
+import { type PreparedStatements, prepareStatements } from './statements.ts';
+import { ChainVerifier, type KnownHead, UnreadableError } from './verify.ts';
+import { damageEvent, openVolume, ownEvent, type Volume, type VolumeOptions } from './volume.ts';
+
+/** Rows after which a commit signs its head by itself, so that the quick check at start never reads more. */
+const ROWS_PER_CHECKPOINT = 8_192;
+const MAX_UNCONFIRMED = 10_000;
+const ROWS_PER_STEP = 256;
+
+export interface AuditFileOptions extends Omit<VolumeOptions, 'signer'> {
+  readonly subjectKeys: SubjectKeys;
+  /** 32 bytes; the Ed25519 key of checkpoints is made of it. */
+  readonly checkpointSeed: Uint8Array;
+  /** Seals subject keys that wait here for the state database. */
+  readonly box: SecretBox;
+  /** Size of the file at which nothing more is taken. */
+  readonly maxBytes: number;
+  readonly files?: Files | undefined;
+}
+
+/**
+ * Opens the hash-chained file at `path`, with `audit.anchor` beside `audit.db`. Throws when it cannot be reached; damage
+ * is no reason to throw (volume.ts).
+ */
+export function openAuditFile(options: AuditFileOptions): AuditFile {
+  return new SqliteAuditFile(options);
+}
+
+class SqliteAuditFile implements AuditFile {
+  readonly #options: AuditFileOptions;
+  readonly #signer: CheckpointSigner;
+  #volume: Volume;
+  #parts: PreparedStatements;
+  /** The last durable row. */
+  #head: Head;
+  /** The last staged row. */
+  #tip: Tip;
+  #staged: Row[] = [];
+  readonly #newKeys = new Map<string, SubjectKey>();
+  #stagedBytes = 0;
+  #usedBytes = 0;
+  #accepted = 0;
+  #signedSequence: number;
+  /** Position up to which stashed keys may go; 0 when none wait. */
+  #dropUpTo = 0;
+  #hasStash = true;
+  /** 'full': try again as it is. 'broken': look at the file anew before anything else. */
+  #trouble: 'none' | 'full' | 'broken' = 'none';
+  #closed = false;
+
+  constructor(options: AuditFileOptions) {
+    this.#options = options;
+    this.#signer = new CheckpointSigner(options.checkpointSeed);
+    this.#volume = openVolume({ ...options, signer: this.#signer });
+    this.#parts = prepareStatements(this.#volume.db, options.subjectKeys);
+    this.#head = this.#volume.head;
+    this.#tip = this.#head;
+    this.#signedSequence = this.#volume.signedSequence;
+    try {
+      this.#adopt();
+    } catch (error) {
+      this.#volume.db.close();
+      throw error;
+    }
+  }
+
+  stage(events: readonly EventDraft[]): void {
+    this.#ready();
+    const { subjectKeys, random, maxBytes } = this.#options;
+    const rows: Row[] = [];
+    const keys: SubjectKey[] = [];
+    let tip = this.#tip;
+    let bytes = this.#stagedBytes;
+    for (const event of events) {
+      const key = isPersonal(event) ? subjectKeys.of(event.realm, event.subject ?? '') : undefined;
+      if (key?.isNew && !this.#newKeys.has(key.ref)) keys.push(key);
+      const row = nextRow(this.#head.chainId, tip, event, key, random);
+      bytes += row.record.length + ROW_OVERHEAD_BYTES;
+      rows.push(row);
+      tip = row;
+    }
+    if (this.#usedBytes + bytes > maxBytes) throw unavailable('the audit trail has reached its bound');
+    for (const row of rows) this.#staged.push(row);
+    for (const key of keys) this.#newKeys.set(key.ref, key);
+    this.#stagedBytes = bytes;
+    this.#tip = tip;
+  }
+
+  commit(): AuditPosition {
+    if (this.#staged.length === 0) return this.head();
+    const last = this.#tip;
+    const { position, sequence, hash } = last;
+    const due = sequence - this.#signedSequence >= ROWS_PER_CHECKPOINT;
+    const drops = this.#dropUpTo;
+    const stashes = this.#newKeys.size > 0;
+    this.#write(() => {
+      const { insertRow, insertKey, dropKeys } = this.#parts;
+      if (drops > 0) dropKeys.run(drops);
+      for (const row of this.#staged) insertRow(this.#head.chain.chain, row);
+      for (const key of this.#newKeys.values()) insertKey.run(key.ref, position, sealStash(key, this.#options.box));
+      if (due) this.#sign({ position, sequence, hash }, this.#options.clock.now());
+    });
+    this.#accepted += this.#staged.length;
+    this.#head = { ...this.#head, position, sequence, hash };
+    if (due) this.#signedSequence = sequence;
+    if (drops > 0) {
+      this.#dropUpTo = 0;
+      this.#hasStash = false;
+    }
+    if (stashes) this.#hasStash = true;
+    this.rollback();
+    this.#measure();
+    return this.head();
+  }
+
+  rollback(): void {
+    this.#staged = [];
+    this.#newKeys.clear();
+    this.#stagedBytes = 0;
+    this.#tip = this.#head;
+  }
+
+  head(): AuditPosition {
+    const { position, chainId, sequence } = this.#head;
+    return { position, chainId, sequence };
+  }
+
+  eventIdsAfter(after: number) {
+    const rows = this.#parts.recordsAfter.all(after, MAX_UNCONFIRMED);
+    return rows.flatMap(({ position, record }) => {
+      const { id, type, realm, correlationId } = parseRecord(record);
+      return claimsEffect(type) ? [{ position, id, type, realm, correlationId }] : [];
+    });
+  }
+
+  /** Also what brings a file back that could not be written: it is tried with every checkpoint that is due. Never throws. */
+  checkpoint(now: number): void {
+    try {
+      this.#ready();
+      if (this.#trouble === 'none' && this.#head.sequence === this.#signedSequence) return;
+      this.#seal(now, false);
+    } catch {
+      // `status()` says so, and the next checkpoint tries again.
+    }
+  }
+
+  query(filter: EventFilter, limit: number, before = Number.MAX_SAFE_INTEGER) {
+    const from = this.#parts.firstPosition();
+    return this.#parts.reader.newest(filter, limit, from, Math.min(before, this.#head.position + 1));
+  }
+
+  after(filter: EventFilter, position: number, limit: number) {
+    const after = Math.max(position, this.#parts.firstPosition() - 1);
+    return this.#parts.reader.oldest(filter, limit, after, this.#head.position);
+  }
+
+  verify(chainId: string): Verdict {
+    const steps = this.verifying(chainId);
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+    }
+  }
+
+  *verifying(chainId: string): Generator<void, Verdict> {
+    const { source } = this.#parts;
+    const { position, sequence, hash } = this.#head;
+    if (chainId !== '' && !source.chains().some((chain) => chain.chainId === chainId))
+      throw new Fault('not-found', 'EVENT_NOT_FOUND', 'chain_id: there is no such chain in this trail');
+    const anchor = readAnchor(anchorPath(this.#options.path));
+    const writer: KnownHead = { source: 'the writer', chainId: this.#head.chainId, sequence, headHash: hash };
+    const isHere = chainId === '' || chainId === this.#head.chainId;
+    const verifier = new ChainVerifier({ knownHeads: isHere ? [writer] : [] });
+    try {
+      let count = 0;
+      for (const item of source.items(chainId, position)) {
+        if (!verifier.push(item)) break;
+        count += 1;
+        if (count % ROWS_PER_STEP === 0) yield;
+      }
+    } catch (error) {
+      if (error instanceof UnreadableError) return verifier.unreadable(error.message);
+      throw error;
+    }
+    const verdict = verifier.verdict();
+    if (!verdict.intact || anchor !== 'altered') return verdict;
+    const detail = 'the anchor file was altered';
+    return { ...verdict, intact: false, fault: 'SIGNATURE', chainId: this.#head.chainId, sequence, detail };
+  }
+
+  exportPage(range: ExportRange, cursor: string) {
+    // What is exported should be signed to its end, so that a shortened copy shows.
+    if (cursor === '') this.checkpoint(this.#options.clock.now());
+    return exportPage(this.#parts.source, range, cursor, this.#head.position);
+  }
+
+  status(): BufferStatus {
+    const { maxBytes } = this.#options;
+    return {
+      chainId: this.#head.chainId,
+      accepted: this.#accepted,
+      durableSequence: this.#head.sequence,
+      flushedSequence: this.#head.sequence,
+      anchoredSequence: this.#signedSequence,
+      bytes: this.#usedBytes,
+      maxBytes,
+      writable: !this.#closed && this.#trouble === 'none' && this.#usedBytes < maxBytes,
+    };
+  }
+
+  stashedKeys(): readonly SubjectKey[] {
+    return this.#parts.stash.all().map(({ ref, sealed }) => openStash(ref, sealed, this.#options.box));
+  }
+
+  dropStashedKeys(): void {
+    if (this.#hasStash) this.#dropUpTo = this.#head.position;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.rollback();
+    try {
+      if (this.#trouble !== 'broken') this.#seal(this.#options.clock.now(), true);
+    } catch {
+      // The rows are durable; without the last signature the next start only checks a few more of them.
+    }
+    this.#closed = true;
+    this.#volume.db.close();
+  }
+
+  /** What a start writes: first that the file is open, then a key that is new to it and what was found beside it. */
+  #adopt(): void {
+    const { clock } = this.#options;
+    const { key } = this.#signer;
+    const { damage } = this.#volume;
+    this.#measure();
+    this.#anchor(clock.now(), false);
+    const isNewKey = !this.#parts.source.keys().some(({ keyId }) => keyId === key.keyId);
+    const facts = { use: 'checkpoint', key_id: key.keyId };
+    const events = [
+      ...(damage ? [damageEvent(this.#options, damage)] : []),
+      ...(isNewKey ? [ownEvent(this.#options, 'key.created', { outcome: 'INFO', facts })] : []),
+    ];
+    this.#write(() => {
+      if (isNewKey) this.#parts.addKey.run(key.keyId, key.publicKey);
+      for (const event of events) {
+        const row = nextRow(this.#head.chainId, this.#tip, event, undefined, this.#options.random);
+        this.#parts.insertRow(this.#head.chain.chain, row);
+        this.#tip = row;
+      }
+    });
+    const { position, sequence, hash } = this.#tip;
+    this.#head = { ...this.#head, position, sequence, hash };
+    this.#tip = this.#head;
+    this.#seal(clock.now(), false);
+  }
+
+  /** Signs the head in the file, then in the anchor. */
+  #seal(now: number, closed: boolean): void {
+    const head = this.#head;
+    this.#write(() => this.#sign(head, now));
+    this.#signedSequence = head.sequence;
+    this.#anchor(now, closed);
+  }
+
+  #anchor(signedAt: number, closed: boolean): void {
+    const { path, files } = this.#options;
+    const { chainId, sequence, position, hash: headHash } = this.#head;
+    const head = { chainId, sequence, position, headHash, signedAt, closed };
+    writeAnchor(anchorPath(path), signAnchor(this.#signer, head), files);
+  }
+
+  #sign(head: Tip, signedAt: number): void {
+    const { chainId, chain } = this.#head;
+    const made = this.#signer.checkpoint({ chainId, sequence: head.sequence, headHash: head.hash, signedAt });
+    this.#parts.insertCheckpoint.run(chain.chain, made.sequence, made.keyId, made.headHash, signedAt, made.signature);
+  }
+
+  /** One transaction. On a throw nothing of it happened and nothing stays staged. */
+  #write(work: () => void): void {
+    const { db } = this.#volume;
+    const { begin, commit, undo } = this.#parts;
+    try {
+      begin.run();
+      work();
+      commit.run();
+      this.#trouble = 'none';
+    } catch (cause) {
+      // A full disk leaves the file as it was. After anything else what is on disk is not certain.
+      this.#trouble = sqliteCode(cause) === 'SQLITE_FULL' ? 'full' : 'broken';
+      try {
+        if (db.inTransaction) undo.run();
+      } catch {
+        this.#trouble = 'broken';
+      }
+      this.rollback();
+      throw unavailable('the audit trail cannot be written', cause);
+    }
+  }
+
+  #ready(): void {
+    if (this.#closed) throw unavailable('the audit trail is closed');
+    if (this.#trouble !== 'broken') return;
+    // Staged rows link to a head that may not be the one on disk.
+    if (this.#staged.length > 0) throw unavailable('the audit trail cannot be written');
+    try {
+      this.#volume.db.close();
+      this.#volume = openVolume({ ...this.#options, signer: this.#signer, knownPosition: this.#head.position });
+      this.#parts = prepareStatements(this.#volume.db, this.#options.subjectKeys);
+      this.#head = this.#volume.head;
+      this.#tip = this.#head;
+      this.#signedSequence = this.#volume.signedSequence;
+      this.#adopt();
+      this.#trouble = 'none';
+    } catch (cause) {
+      this.#trouble = 'broken';
+      throw cause instanceof Fault ? cause : unavailable('the audit trail cannot be opened', cause);
+    }
+  }
+
+  #measure(): void {
+    this.#usedBytes = this.#parts.usedBytes();
+  }
+}
+
+function unavailable(message: string, cause?: unknown): Fault {
+  return new Fault('unavailable', 'AUDIT_UNAVAILABLE', `${message}; nothing is granted until it can be`, {
+    retryAfterMs: 1_000,
+    ...(cause !== undefined && { cause }),
+  });
+}

@@ -1,0 +1,167 @@
+import type { Database, Statement } from 'better-sqlite3';
+import { EVENT_TYPES } from '#src/domain/audit-event.ts';
+import { Fault } from '#src/domain/faults.ts';
+import type { AuditRecord } from '#src/gen/sallyport/v1/audit_pb.js';
+import type { EventFilter, StoredEvent } from '#src/ports/audit.ts';
+import type { SubjectKeys } from './contract.ts';
+import { openRecord, outcomeNumber, parseRecord } from './record.ts';
+import { BUCKET_SHIFT, tagOf } from './schema.ts';
+
+export type PersonalKeys = Pick<SubjectKeys, 'find' | 'findByRef'>;
+export type PositionedEvent = StoredEvent & { readonly position: number };
+
+interface FoundRow {
+  readonly position: number;
+  readonly chain_id: string;
+  readonly sequence: number;
+  readonly record: Uint8Array;
+  readonly hash: Uint8Array;
+}
+
+interface Search {
+  readonly where: string;
+  readonly index: string;
+  readonly parameters: Readonly<Record<string, string | number>>;
+  readonly matches: (record: AuditRecord) => boolean;
+}
+
+const NOTHING: Search = { where: '0', index: '', parameters: {}, matches: () => false };
+const MAX_CACHED_STATEMENTS = 64;
+
+/** Searches the events of one file, bucket by bucket (schema.ts), newest or oldest first. */
+export class EventReader {
+  readonly #db: Database;
+  readonly #keys: PersonalKeys;
+  readonly #statements = new Map<string, Statement<[Record<string, string | number>], FoundRow>>();
+
+  constructor(db: Database, keys: PersonalKeys) {
+    this.#db = db;
+    this.#keys = keys;
+  }
+
+  /** Newest first, positions in [`from`, `before`). */
+  newest(filter: EventFilter, limit: number, from: number, before: number): readonly PositionedEvent[] {
+    return this.#search(filter, limit, from, before - 1, 'DESC');
+  }
+
+  /** Oldest first, positions in (`after`, `to`]. */
+  oldest(filter: EventFilter, limit: number, after: number, to: number): readonly PositionedEvent[] {
+    return this.#search(filter, limit, after + 1, to, 'ASC');
+  }
+
+  #search(filter: EventFilter, limit: number, low: number, high: number, order: 'ASC' | 'DESC'): PositionedEvent[] {
+    const search = this.#plan(filter);
+    const found: PositionedEvent[] = [];
+    if (search === NOTHING || high < low) return found;
+    const statement = this.#prepare(search, order);
+    const size = 2 ** BUCKET_SHIFT;
+    const first = Math.floor(low / size);
+    const last = Math.floor(high / size);
+    for (let step = 0; step <= last - first && found.length < limit; step += 1) {
+      const bucket = order === 'ASC' ? first + step : last - step;
+      // A tag may match by chance, so a bucket is read whole; it has at most 1024 rows.
+      for (const row of statement.iterate({ ...search.parameters, bucket, low, high })) {
+        const event = this.#open(row, search);
+        if (event) found.push(event);
+        if (found.length >= limit) break;
+      }
+    }
+    return found;
+  }
+
+  #open(row: FoundRow, search: Search): PositionedEvent | undefined {
+    const place = { chainId: row.chain_id, sequence: row.sequence, hash: row.hash };
+    let record: AuditRecord;
+    try {
+      record = parseRecord(row.record);
+    } catch (cause) {
+      throw new Fault('data-loss', 'INTEGRITY', `audit row ${row.sequence} is damaged; run: sallyport audit verify`, {
+        cause,
+      });
+    }
+    if (!search.matches(record)) return undefined;
+    const key = record.subjectRef
+      ? this.#keys.findByRef(record.subjectRef)
+      : record.sealedPersonal.length > 0
+        ? this.#keys.find(record.realm, '')
+        : undefined;
+    return { ...openRecord(record, key?.key, place), position: row.position };
+  }
+
+  #prepare(search: Search, order: 'ASC' | 'DESC') {
+    const sql = `SELECT position, chain_id, sequence, record, hash FROM events ${search.index} JOIN chains USING (chain)
+      WHERE ${search.where} AND position BETWEEN $low AND $high ORDER BY position ${order}`;
+    const cached = this.#statements.get(sql);
+    if (cached) return cached;
+    const statement = this.#db.prepare<[Record<string, string | number>], FoundRow>(sql);
+    if (this.#statements.size >= MAX_CACHED_STATEMENTS) this.#statements.clear();
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+
+  #plan(filter: EventFilter): Search {
+    const where: string[] = [];
+    const parameters: Record<string, string | number> = {};
+    const indexes: string[] = [];
+    const tests: ((record: AuditRecord) => boolean)[] = [];
+    const tagged = (column: string, index: string, text: string, test: (record: AuditRecord) => boolean) => {
+      where.push(`${column} = $${column} AND ${column} <> 0`);
+      parameters[column] = tagOf(text);
+      indexes.push(index);
+      tests.push(test);
+    };
+    const { challengeId, sessionId, realm, outcome, from, until } = filter;
+    if (challengeId)
+      tagged('challenge_tag', 'events_by_challenge', challengeId, (record) => record.challengeId === challengeId);
+    if (sessionId) tagged('session_tag', 'events_by_session', sessionId, (record) => record.sessionId === sessionId);
+    if (filter.subject) {
+      if (!realm) throw new Fault('invalid', 'FIELD_INVALID', 'realm: is needed to look for a subject');
+      const ref = this.#keys.find(realm, filter.subject)?.ref;
+      if (ref === undefined) return NOTHING;
+      tagged('subject_tag', 'events_by_subject', ref, (record) => record.subjectRef === ref);
+    }
+    const types = filter.types && concreteTypes(filter.types);
+    if (types?.length === 0) return NOTHING;
+    if (types && types.length < EVENT_TYPES.length) {
+      where.push(`type IN (${types.map((_, index) => `$type${index}`).join(', ')})`);
+      for (const [index, type] of types.entries()) parameters[`type${index}`] = type;
+      indexes.push('events_by_type');
+    }
+    if (from !== undefined || until !== undefined) {
+      where.push('at >= $from AND at < $until');
+      parameters['from'] = from ?? 0;
+      parameters['until'] = until ?? Number.MAX_SAFE_INTEGER;
+      indexes.push('events_by_at');
+    }
+    if (realm) {
+      where.push('realm = $realm');
+      parameters['realm'] = realm;
+    }
+    if (outcome) {
+      where.push('outcome = $outcome');
+      parameters['outcome'] = outcomeNumber(outcome);
+    }
+    const [best] = indexes;
+    // Without an index the range of positions is the way in, and the bucket has to be that range.
+    where.unshift(
+      best
+        ? `position >> ${BUCKET_SHIFT} = $bucket`
+        : `position BETWEEN $bucket * ${2 ** BUCKET_SHIFT} AND $bucket * ${2 ** BUCKET_SHIFT} + ${2 ** BUCKET_SHIFT - 1}`,
+    );
+    return {
+      where: where.join(' AND '),
+      index: best ? `INDEXED BY ${best}` : '',
+      parameters,
+      matches: (record) => tests.every((test) => test(record)),
+    };
+  }
+}
+
+/** The types that exact names and `prefix*` patterns mean. */
+export function concreteTypes(patterns: readonly string[]): readonly string[] | undefined {
+  if (patterns.length === 0) return undefined;
+  const exact = patterns.filter((pattern) => !pattern.endsWith('*'));
+  const prefixes = patterns.filter((pattern) => pattern.endsWith('*')).map((pattern) => pattern.slice(0, -1));
+  const known = EVENT_TYPES.filter((type) => prefixes.some((prefix) => type.startsWith(prefix)));
+  return [...new Set([...exact, ...known])];
+}

@@ -1,0 +1,126 @@
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import type { AuditFile, SubjectKey, SubjectKeys } from '#src/adapters/audit/contract.ts';
+import { type AuditFileOptions, openAuditFile } from '#src/adapters/audit/file.ts';
+import type { Damage } from '#src/adapters/audit/volume.ts';
+import { createKeyRing } from '#src/adapters/secrets/key-ring.ts';
+import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
+import type { EventDraft } from '#src/domain/audit-event.ts';
+import { base32, newId } from '#src/domain/ids.ts';
+import { ManualClock } from './clock.ts';
+import { SeededRandom } from './random.ts';
+
+/** Keys of persons in memory, with the state database's rule: new until the unit is committed. */
+export class MemorySubjectKeys implements SubjectKeys {
+  readonly #random = new SeededRandom('subject keys');
+  readonly #keys = new Map<string, SubjectKey>();
+  readonly #fresh = new Set<string>();
+
+  of(realm: string, subject: string): SubjectKey & { readonly isNew: boolean } {
+    const name = `${realm}\n${subject}`;
+    let key = this.#keys.get(name);
+    if (!key) {
+      key = { realm, subject, ref: base32(this.#random.bytes(16)), key: this.#random.bytes(32) };
+      this.#keys.set(name, key);
+      this.#fresh.add(name);
+    }
+    return { ...key, isNew: this.#fresh.has(name) };
+  }
+
+  find(realm: string, subject: string): SubjectKey | undefined {
+    return this.#keys.get(`${realm}\n${subject}`);
+  }
+
+  findByRef(ref: string): SubjectKey | undefined {
+    return [...this.#keys.values()].find((key) => key.ref === ref);
+  }
+
+  restore(key: SubjectKey): void {
+    this.#keys.set(`${key.realm}\n${key.subject}`, key);
+  }
+
+  committed(): void {
+    this.#fresh.clear();
+  }
+
+  erase(realm: string, subject: string): void {
+    this.#keys.delete(`${realm}\n${subject}`);
+  }
+}
+
+export interface AuditBench {
+  readonly folder: string;
+  readonly path: string;
+  readonly clock: ManualClock;
+  readonly keys: MemorySubjectKeys;
+  readonly damages: Damage[];
+  open(more?: Partial<AuditFileOptions>): AuditFile;
+  draft(fields?: Partial<EventDraft>): EventDraft;
+  /** Copies the audit file and what belongs to it into a folder of its own; answers the path there. */
+  copy(): string;
+}
+
+/** A folder for audit files and everything they need, removed after the test. */
+export function auditBench(): AuditBench {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-audit-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const random = new SeededRandom('audit');
+  const clock = new ManualClock();
+  const keys = new MemorySubjectKeys();
+  const damages: Damage[] = [];
+  const path = join(folder, 'audit.db');
+  const box = new AesGcmSecretBox({ ring: createKeyRing(new SeededRandom('ring')), random });
+  let made = 0;
+  return {
+    folder,
+    path,
+    clock,
+    keys,
+    damages,
+    open: (more = {}) =>
+      openAuditFile({
+        path,
+        subjectKeys: keys,
+        checkpointSeed: new SeededRandom('seed').bytes(32),
+        box,
+        maxBytes: 64 * 1024 * 1024,
+        clock,
+        random,
+        onDamage: (damage) => damages.push(damage),
+        ...more,
+      }),
+    draft: (fields = {}) => {
+      made += 1;
+      return {
+        id: newId('event', random.bytes(16)),
+        type: 'challenge.approved',
+        at: clock.now() + made,
+        realm: 'default',
+        subject: `user-${made % 7}`,
+        outcome: 'SUCCESS',
+        caller: 'grpc',
+        challengeId: `chl_${made}`,
+        sessionId: `ses_${made % 5}`,
+        ipAddress: '192.0.2.7',
+        userAgent: 'Mozilla/5.0',
+        ...fields,
+      };
+    },
+    copy: () => {
+      const target = join(mkdtempSync(join(folder, 'copy-')), 'audit.db');
+      for (const suffix of ['', '-wal']) if (existsSync(path + suffix)) copyFileSync(path + suffix, target + suffix);
+      const anchor = join(folder, 'audit.anchor');
+      if (existsSync(anchor)) copyFileSync(anchor, join(target, '..', 'audit.anchor'));
+      return target;
+    },
+  };
+}
+
+/** Writes `count` events in one commit. */
+export function writeEvents(bench: AuditBench, file: AuditFile, count: number): void {
+  file.stage(Array.from({ length: count }, () => bench.draft()));
+  file.commit();
+  bench.keys.committed();
+}
