@@ -9,7 +9,7 @@ import {
   receiptExpiry,
 } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
-import { type BudgetLimits, isLocked } from '#src/domain/failure-budget.ts';
+import { isLocked } from '#src/domain/failure-budget.ts';
 import { Fault, type FaultDetails, invalidFields } from '#src/domain/faults.ts';
 import { newId } from '#src/domain/ids.ts';
 import { isGuessable, type Method } from '#src/domain/method.ts';
@@ -29,7 +29,6 @@ export interface ChallengeOpeningOptions {
   readonly policy: Policy;
   /** domain/policy-decision.ts */
   readonly decide: (policy: Policy, request: PolicyRequest) => PolicyDecision;
-  readonly budget: BudgetLimits;
   /** Open challenges of one person at once. */
   readonly maxOpen: number;
   readonly receiptLifeMs: DurationMs;
