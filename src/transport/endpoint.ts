@@ -1,4 +1,14 @@
-import { create, type DescMessage, fromBinary, isMessage, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import {
+  create,
+  type DescMessage,
+  fromBinary,
+  fromJson,
+  isMessage,
+  type JsonValue,
+  type Message,
+  type MessageInitShape,
+  toBinary,
+} from '@bufbuild/protobuf';
 import { Fault } from '../domain/faults.ts';
 import type { RpcMetrics } from '../ports/telemetry.ts';
 import type { CallContext, Mounted, Protocol } from './call.ts';
@@ -38,25 +48,51 @@ export class Endpoint {
     try {
       return fromBinary(this.#input, bytes, { readUnknownFields: false });
     } catch (error) {
-      throw undecodable(this.#input, error);
+      throw this.#undecodable(error);
     }
   }
 
+  /** Likewise for JSON. Unknown fields are refused: lenient parsing would drop enum names it does not know silently. */
+  decodeJson(bytes: Uint8Array): object {
+    try {
+      return fromJson(this.#input, JSON.parse(UTF8.decode(bytes)) as JsonValue, { ignoreUnknownFields: false });
+    } catch (error) {
+      throw this.#undecodable(error);
+    }
+  }
+
+  /** What a handler answered, as a whole message. */
+  complete(message: unknown): Message {
+    return isMessage(message, this.#output) ? message : create(this.#output, message as MessageInitShape<DescMessage>);
+  }
+
   encode(message: unknown): Uint8Array {
-    const complete = isMessage(message, this.#output)
-      ? message
-      : create(this.#output, message as MessageInitShape<DescMessage>);
-    return toBinary(this.#output, complete);
+    return toBinary(this.#output, this.complete(message));
+  }
+
+  /** The cause stays out of the answer, since it can hold what was sent. */
+  #undecodable(cause: unknown): Fault {
+    const description = `is not a valid ${this.#input.typeName}`;
+    return new Fault('invalid', 'FIELD_INVALID', `message: ${description}`, {
+      violations: [{ field: '', description }],
+      cause,
+    });
   }
 }
 
-/** The same answer for every protocol; the cause stays out of it, since it can hold what was sent. */
-export function undecodable(input: DescMessage, cause: unknown): Fault {
-  const description = `is not a valid ${input.typeName}`;
-  return new Fault('invalid', 'FIELD_INVALID', `message: ${description}`, {
-    violations: [{ field: '', description }],
-    cause,
+const UTF8 = new TextDecoder('utf-8', { fatal: true });
+
+/** A message over the limit, whichever transport finds it. */
+export function messageTooLarge(maxBytes: number): Fault {
+  return new Fault('limited', 'LIMIT_EXCEEDED', `the message is larger than ${maxBytes} bytes`, {
+    quota: { subject: 'message', description: `at most ${maxBytes} bytes` },
+    metadata: { limit: String(maxBytes) },
   });
+}
+
+/** Requests are small, and what compressed ones inflate to is not known before. */
+export function compressionRefused(): Fault {
+  return new Fault('unimplemented', 'NOT_IMPLEMENTED', 'compressed messages are not taken; send them as they are');
 }
 
 /** Histogram children of one method, bound on first use, so that a call costs no label lookup. */

@@ -1,5 +1,5 @@
-import { create, type DescMessage, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
-import { type Any, AnySchema, anyPack } from '@bufbuild/protobuf/wkt';
+import { create, type DescMessage, type Message, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { anyPack } from '@bufbuild/protobuf/wkt';
 import { Fault, type FaultKind } from '../domain/faults.ts';
 import {
   BadRequestSchema,
@@ -74,13 +74,18 @@ export interface WireError {
   /** Well-formed and bounded. */
   readonly message: string;
   /** One ErrorInfo first, then at most one of each other type. */
-  readonly details: readonly Any[];
+  readonly details: readonly ErrorDetail[];
+}
+
+export interface ErrorDetail {
+  readonly desc: DescMessage;
+  readonly value: Message;
 }
 
 export function toWireError(fault: Fault): WireError {
   const { metadata = {}, retryAfterMs, violations, preconditions, quota } = fault.details;
-  const details = [
-    pack(ErrorInfoSchema, {
+  const details: ErrorDetail[] = [
+    detail(ErrorInfoSchema, {
       reason: fault.reason,
       domain: ERROR_DOMAIN,
       metadata: Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, bounded(value)])),
@@ -89,21 +94,21 @@ export function toWireError(fault: Fault): WireError {
   if (retryAfterMs !== undefined) {
     const whole = Math.max(0, Math.ceil(retryAfterMs));
     const retryDelay = { seconds: BigInt(Math.floor(whole / 1000)), nanos: (whole % 1000) * 1_000_000 };
-    details.push(pack(RetryInfoSchema, { retryDelay }));
+    details.push(detail(RetryInfoSchema, { retryDelay }));
   }
   if (quota) {
     const { subject, description } = quota;
-    details.push(pack(QuotaFailureSchema, { violations: [{ subject: bounded(subject), description }] }));
+    details.push(detail(QuotaFailureSchema, { violations: [{ subject: bounded(subject), description }] }));
   }
   if (violations && violations.length > 0) {
     const fieldViolations = violations
       .slice(0, MAX_VIOLATIONS)
       .map(({ field, description }) => ({ field: bounded(field), description: bounded(description) }));
-    details.push(pack(BadRequestSchema, { fieldViolations }));
+    details.push(detail(BadRequestSchema, { fieldViolations }));
   }
   if (preconditions && preconditions.length > 0) {
     details.push(
-      pack(PreconditionFailureSchema, {
+      detail(PreconditionFailureSchema, {
         violations: preconditions.slice(0, MAX_VIOLATIONS).map((one) => ({
           type: one.type,
           subject: bounded(one.subject),
@@ -119,7 +124,11 @@ export function toWireError(fault: Fault): WireError {
 export function statusBytes(error: WireError): Uint8Array {
   return toBinary(
     StatusSchema,
-    create(StatusSchema, { code: error.code, message: error.message, details: [...error.details] }),
+    create(StatusSchema, {
+      code: error.code,
+      message: error.message,
+      details: error.details.map(({ desc, value }) => anyPack(desc, value)),
+    }),
   );
 }
 
@@ -161,8 +170,8 @@ function describe(thrown: unknown): string {
   return thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
 }
 
-function pack<Desc extends DescMessage>(schema: Desc, init: MessageInitShape<Desc>): Any {
-  return anyPack(schema, create(schema, init)) ?? create(AnySchema);
+function detail<Desc extends DescMessage>(desc: Desc, init: MessageInitShape<Desc>): ErrorDetail {
+  return { desc, value: create(desc, init) };
 }
 
 /** Cut to a length, and without half surrogate pairs, which the percent-encoding of `grpc-message` cannot take. */

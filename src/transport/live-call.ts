@@ -27,6 +27,8 @@ export class LiveCall implements CallContext {
   cancelDeadline: (() => void) | undefined;
   /** Told once for each cause, by whoever answers the call. */
   onEnd: ((cause: EndCause) => void) | undefined;
+  /** Told when the final status is decided. */
+  onSettled: ((fault: Fault | undefined) => void) | undefined;
   readonly #clock: Clock;
   #controller: AbortController | undefined;
 

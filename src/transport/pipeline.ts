@@ -126,20 +126,15 @@ export class Pipeline {
   }
 
   /** The bytes of a request message, decoded and checked. Throws the Fault to answer. */
-  receive(call: LiveCall, bytes: Uint8Array): object {
+  receive(call: LiveCall, bytes: Uint8Array, json = false): object {
     call.received = true;
     let message: object;
     try {
-      message = call.endpoint.decode(bytes);
+      message = json ? call.endpoint.decodeJson(bytes) : call.endpoint.decode(bytes);
     } catch (fault) {
       if (fault instanceof Fault) this.#requestRefusal(call, fault, undefined);
       throw fault;
     }
-    return this.check(call, message);
-  }
-
-  /** Checks a message against its field rules. Throws the Fault to answer. */
-  check(call: LiveCall, message: object): object {
     try {
       call.endpoint.validate(message);
     } catch (fault) {
@@ -201,6 +196,7 @@ export class Pipeline {
         milliseconds,
       });
     }
+    call.onSettled?.(fault);
     if (this.#live.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 

@@ -3,7 +3,7 @@ import { type Metadata, ServerInterceptingCall, type ServerInterceptingCallInter
 import { Fault } from '../../domain/faults.ts';
 import { SECOND } from '../../domain/time.ts';
 import type { Clock } from '../../ports/runtime.ts';
-import type { Endpoint } from '../endpoint.ts';
+import { type Endpoint, messageTooLarge } from '../endpoint.ts';
 import { CLIENT_HEADER, type Listener } from '../identity.ts';
 import { endFault, type LiveCall } from '../live-call.ts';
 import type { Pipeline, UnarySink } from '../pipeline.ts';
@@ -23,6 +23,9 @@ export interface GrpcCallHost {
 const WRITE_WINDOW = 8;
 /** How long a peer has to close its side, or to read the rest, after the final status. */
 const LINGER_MS = SECOND;
+
+/** What grpc-js answers to a message over its limit: RESOURCE_EXHAUSTED. Its other findings are broken connections. */
+const TOO_LARGE = 8;
 
 const ignore = () => {};
 
@@ -52,7 +55,7 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
     this.live.onEnd = (cause) => this.fail(endFault(cause));
     // A status that grpc-js finds on its own goes the same way as ours, so that it has the same details and metrics.
     this.#sendStatus = below.sendStatus;
-    below.sendStatus = (status) => this.#foundBelow(status.code ?? 13);
+    below.sendStatus = (status) => this.#foundBelow(status.code);
   }
 
   override start(): void {
@@ -160,15 +163,8 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
     this.pump?.room();
   };
 
-  #foundBelow(code: number): void {
-    const { maxMessageBytes } = this.host;
-    const fault =
-      code === 8
-        ? new Fault('limited', 'LIMIT_EXCEEDED', `the message is larger than ${maxMessageBytes} bytes`, {
-            quota: { subject: 'message', description: `at most ${maxMessageBytes} bytes` },
-            metadata: { limit: String(maxMessageBytes) },
-          })
-        : endFault('cancelled');
+  #foundBelow(code: number | undefined): void {
+    const fault = code === TOO_LARGE ? messageTooLarge(this.host.maxMessageBytes) : endFault('cancelled');
     if (this.pump) this.pump.abort(fault);
     this.fail(fault);
   }

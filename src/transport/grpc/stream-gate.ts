@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
-import { Fault } from '../../domain/faults.ts';
+import type { Fault } from '../../domain/faults.ts';
 import type { DurationMs } from '../../domain/time.ts';
-import { unknownProcedure } from '../endpoint.ts';
+import { compressionRefused, unknownProcedure } from '../endpoint.ts';
 import { toWireError } from '../errors.ts';
 import { parseGrpcTimeout } from '../timeout.ts';
 import { encodeGrpcMessage, statusDetails } from './status.ts';
@@ -109,7 +109,7 @@ export class StreamGate {
 function takeTimeout(headers: IncomingHttpHeaders): DurationMs | undefined {
   const encoding = headers['grpc-encoding'];
   if (encoding !== undefined && encoding !== 'identity') {
-    throw new Fault('unimplemented', 'NOT_IMPLEMENTED', 'compressed messages are not taken; send them as they are');
+    throw compressionRefused();
   }
   const timeout = headers['grpc-timeout'];
   if (timeout === undefined) return undefined;
