@@ -12,6 +12,7 @@ import type { SessionConnections } from './session-connection.ts';
 import { endOutcome, type SessionEndings } from './session-endings.ts';
 import type { ReceiptUse, SessionReceipts } from './session-receipts.ts';
 import { openSeed, sealSeed } from './session-seed.ts';
+import type { SessionUses } from './session-uses.ts';
 import type { Trail } from './trail.ts';
 
 export interface SessionLimits {
@@ -29,6 +30,7 @@ export interface SessionCreationDependencies {
   readonly receipts: SessionReceipts;
   readonly connections: SessionConnections;
   readonly endings: SessionEndings;
+  readonly uses: SessionUses;
   readonly claims: RequestClaims;
   readonly secrets: SecretBox;
   readonly trail: Trail;
@@ -72,12 +74,13 @@ export class SessionCreation {
    * live session of the person; the faults of SessionReceipts for a receipt that is not good for a login.
    */
   async create(command: NewSession, caller: Caller): Promise<CreatedSession> {
-    const { clock, connections, limits, random, receipts, store, trail } = this.#deps;
+    const { clock, connections, limits, random, receipts, store, trail, uses } = this.#deps;
     const { realm, subject } = command;
     if (!command.endSessionIds.every((id) => isId('session', id))) throw unknownSession();
     const use: ReceiptUse = { realm, subject, sessionId: undefined, purposes: ['login'] };
     const proof = command.receipt === '' ? undefined : await receipts.check(command.receipt, use, caller);
     const device = await connections.device(command.client ?? NO_CLIENT);
+    await uses.flushOf(realm, subject);
     const now = clock.now();
     const token = newSessionToken(random.bytes(32));
     const session: Session = {

@@ -115,7 +115,7 @@ export class SessionDirectory {
   #asOfNow(session: Session): Session {
     const { clock, uses } = this.#deps;
     if (session.endReason !== undefined) return session;
-    const lastUsedAt = uses.latest(session);
+    const lastUsedAt = uses.latest()(session);
     const current = lastUsedAt === session.lastUsedAt ? session : { ...session, lastUsedAt };
     const liveness = livenessAt(current, clock.now());
     if (liveness.alive) return current;

@@ -9,6 +9,7 @@ import type { SessionCache } from './session-cache.ts';
 import type { SessionConnections } from './session-connection.ts';
 import type { ReceiptUse, SessionReceipts } from './session-receipts.ts';
 import { openSeed, sealSeed } from './session-seed.ts';
+import type { SessionUses } from './session-uses.ts';
 import type { SessionValidation } from './session-validation.ts';
 import type { Trail } from './trail.ts';
 
@@ -16,6 +17,7 @@ export interface SessionRenewalDependencies {
   readonly store: Pick<SessionStore, 'rotate' | 'setLabels' | 'read'>;
   readonly validation: SessionValidation;
   readonly cache: SessionCache;
+  readonly uses: SessionUses;
   readonly receipts: SessionReceipts;
   readonly connections: SessionConnections;
   readonly claims: RequestClaims;
@@ -59,11 +61,12 @@ export class SessionRenewal {
   }
 
   async #relabel(change: SessionChange, caller: Caller): Promise<ChangedSession | undefined> {
-    const { cache, clock, store, trail, validation } = this.#deps;
+    const { cache, clock, store, trail, uses, validation } = this.#deps;
     const valid = await validation.validate(change.realm, change.token, change.client, caller);
     if (!valid) return undefined;
     const { session } = valid;
     if (change.labels === undefined) return { session, token: '' };
+    await uses.flushOf(session.realm, session.subject);
     try {
       const result = await store.setLabels({
         realm: session.realm,
@@ -85,7 +88,7 @@ export class SessionRenewal {
   }
 
   async #rotate(change: SessionChange, caller: Caller): Promise<ChangedSession | undefined> {
-    const { cache, clock, connections, random, receipts, store, validation } = this.#deps;
+    const { cache, clock, connections, random, receipts, store, uses, validation } = this.#deps;
     const session = await validation.authenticate(change.realm, change.token);
     const token = newSessionToken(random.bytes(32));
     const request = this.#claim(change, caller, token);
@@ -111,6 +114,7 @@ export class SessionRenewal {
       ...(request ? { request } : {}),
       events: [this.#event(session, proof, level.acr, caller)],
     };
+    await uses.flushOf(session.realm, session.subject);
     try {
       const result = await store.rotate(command);
       switch (result.outcome) {

@@ -9,12 +9,14 @@ import type { Metrics } from '#src/ports/telemetry.ts';
 import { type CachedSession, type CheckedConnection, plainAnswer, type ValidSession } from './session-cache.ts';
 import type { SessionConnections } from './session-connection.ts';
 import type { SessionEndings } from './session-endings.ts';
+import type { SessionUses } from './session-uses.ts';
 import type { Trail } from './trail.ts';
 
 export interface SessionRiskDependencies {
   readonly store: Pick<SessionStore, 'noteRisk'>;
   readonly connections: SessionConnections;
   readonly endings: SessionEndings;
+  readonly uses: SessionUses;
   readonly trail: Trail;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -96,13 +98,14 @@ export class SessionRiskWatch {
     reaction: string,
     caller: Caller,
   ): Promise<boolean> {
-    const { store, trail, metrics, clock } = this.#deps;
+    const { store, trail, metrics, clock, uses } = this.#deps;
     const { session } = entry;
     const known = session.risk?.changes ?? [];
     const room = Math.max(0, MAX_NOTED_CHANGES - known.length);
     const fresh = findings.filter(({ change }) => !known.includes(change)).slice(0, room);
     const raises = reaction === 'step_up' && session.risk?.stepUpRequired !== true;
     if (fresh.length === 0 && !raises) return true;
+    await uses.flushOf(session.realm, session.subject);
     const noted = await store.noteRisk({
       realm: session.realm,
       sessionId: session.id,

@@ -109,9 +109,10 @@ export class SessionValidation implements SessionAuthority {
   async #load(realm: string, digest: string, caller: Caller | undefined): Promise<CachedSession | undefined> {
     const { cache, clock, endings, store, trail, uses } = this.#deps;
     const fence = cache.fence();
+    const latest = uses.latest();
     const session = await store.findByTokenDigest(realm, digest);
     if (!session) return undefined;
-    const lastUsedAt = uses.latest(session);
+    const lastUsedAt = latest(session);
     const liveness = livenessAt(session, clock.now(), lastUsedAt);
     if (liveness.alive) return cache.put(session, lastUsedAt, fence);
     if (session.endReason === undefined) {

@@ -76,13 +76,13 @@ export class Sessions {
     const { flushMs, sweepMs, retentionMs, heartbeatMs, reactions } = options;
     const uses = new SessionUses({ store, clock, log, flushMs, maxPending: Math.max(1_000, options.cacheEntries) });
     const endings = new SessionEndings({ store, cache, signals, trail, metrics, clock });
-    const risk = new SessionRiskWatch({ store, connections, endings, trail, metrics, clock, reactions });
+    const risk = new SessionRiskWatch({ store, connections, endings, uses, trail, metrics, clock, reactions });
     const validation = new SessionValidation({ store, cache, uses, risk, endings, trail, metrics, clock });
     const made = { store, receipts, connections, claims, secrets, trail, clock, random };
     this.validation = validation;
     this.endings = endings;
-    this.creation = new SessionCreation({ ...made, endings, limits: options });
-    this.renewal = new SessionRenewal({ ...made, validation, cache });
+    this.creation = new SessionCreation({ ...made, endings, uses, limits: options });
+    this.renewal = new SessionRenewal({ ...made, validation, cache, uses });
     this.directory = new SessionDirectory({ store, validation, endings, uses, pageTokens, clock });
     this.revocations = new RevocationFeed({
       store,
