@@ -137,7 +137,7 @@ export class Confirmation {
       ? undefined
       : await backupCodes.make(realm, subject, clock.now());
     const now = clock.now();
-    const confirmed = { ...factor, state: 'ACTIVE', confirmedAt: now, lastUsedAt: now, lastStep: step } as const;
+    const confirmed = { ...factor, state: 'ACTIVE', confirmedAt: now } as const;
     const request = this.#claim(
       call.caller,
       command,
