@@ -10,29 +10,31 @@ export interface KnownChain extends ChainHeader {
   readonly firstPosition: number;
 }
 
-interface RawRow {
-  readonly position: number;
-  readonly chain: number;
-  readonly sequence: number;
-  readonly at: number;
-  readonly realm: string;
-  readonly type: string;
-  readonly outcome: number;
-  readonly subject_tag: number;
-  readonly challenge_tag: number;
-  readonly session_tag: number;
-  readonly previous_hash: Uint8Array;
-  readonly record: Uint8Array;
-  readonly hash: Uint8Array;
-}
+/** A damaged page can show any type in any column, whatever the table says; only the row id is what it is. */
+type Raw<Name extends string> = Readonly<Record<Name, unknown>>;
+type RawRow = Raw<
+  | 'chain'
+  | 'sequence'
+  | 'at'
+  | 'realm'
+  | 'type'
+  | 'outcome'
+  | 'subject_tag'
+  | 'challenge_tag'
+  | 'session_tag'
+  | 'previous_hash'
+  | 'record'
+  | 'hash'
+> & { readonly position: number };
+type RawCheckpoint = Raw<'sequence' | 'key_id' | 'head_hash' | 'signed_at' | 'signature'>;
 
-interface RawCheckpoint {
-  readonly sequence: number;
-  readonly key_id: string;
-  readonly head_hash: Uint8Array;
-  readonly signed_at: number;
-  readonly signature: Uint8Array;
-}
+type RawChain = Raw<'chain_id' | 'parent_chain_id' | 'parent_head_hash' | 'begin_reason' | 'first_position'> & {
+  readonly chain: number;
+};
+
+const bytes = (value: unknown): Uint8Array => (value instanceof Uint8Array ? value : new Uint8Array());
+const whole = (value: unknown): number => (typeof value === 'number' ? value : Number.NaN);
+const words = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 /** Reads chains, rows and checkpoints in order, in small pages, so that a writer on the same connection gets its turn. */
 export class ChainSource {
@@ -40,8 +42,8 @@ export class ChainSource {
   readonly #rowsOfChain: Statement<[number, number, number, number], RawRow>;
   readonly #checkpoints: Statement<[number, number, number], RawCheckpoint>;
   readonly #newestCheckpoint: Statement<[number, number], RawCheckpoint>;
-  readonly #chains: Statement<[], Record<string, unknown>>;
-  readonly #keys: Statement<[], { key_id: string; public_key: Uint8Array }>;
+  readonly #chains: Statement<[], RawChain>;
+  readonly #keys: Statement<[], Raw<'key_id' | 'public_key'>>;
 
   constructor(db: Database) {
     this.#rowsAfter = db.prepare('SELECT * FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?');
@@ -59,17 +61,17 @@ export class ChainSource {
   }
 
   keys(): readonly CheckpointKey[] {
-    return this.#keys.all().map((row) => ({ keyId: row.key_id, publicKey: row.public_key }));
+    return this.#keys.all().map((row) => ({ keyId: words(row.key_id), publicKey: bytes(row.public_key) }));
   }
 
   chains(): readonly KnownChain[] {
     return this.#chains.all().map((row) => ({
-      chain: Number(row['chain']),
-      chainId: String(row['chain_id']),
-      parentChainId: String(row['parent_chain_id']),
-      parentHeadHash: row['parent_head_hash'] as Uint8Array,
-      beginReason: String(row['begin_reason']),
-      firstPosition: Number(row['first_position']),
+      chain: row.chain,
+      chainId: words(row.chain_id),
+      parentChainId: words(row.parent_chain_id),
+      parentHeadHash: bytes(row.parent_head_hash),
+      beginReason: words(row.begin_reason),
+      firstPosition: whole(row.first_position),
     }));
   }
 
@@ -82,8 +84,8 @@ export class ChainSource {
   page(chain: KnownChain, from: number, to: number, limit = PAGE): readonly ExportItem[] {
     const offset = chain.firstPosition - 1;
     const rows = this.#rowsOfChain.all(offset + from, offset + to, chain.chain, limit);
-    const last = rows.at(-1)?.sequence;
-    const checkpoints = last === undefined ? [] : this.#checkpoints.all(chain.chain, from - 1, last);
+    const last = rows.at(-1);
+    const checkpoints = last ? this.#checkpoints.all(chain.chain, from - 1, last.position - offset) : [];
     return rows.flatMap((row): ExportItem[] => [
       { kind: 'row', row: chainRow(chain.chainId, row) },
       ...checkpoints
@@ -112,7 +114,7 @@ export class ChainSource {
       more = rows.length === PAGE;
       for (const row of rows) {
         position = row.position;
-        const chain = byNumber.get(row.chain);
+        const chain = byNumber.get(whole(row.chain));
         if (chain && chain !== current) {
           if (current) yield* this.#checkpointsOf(current, sequence, end);
           yield { kind: 'chain', chain };
@@ -124,11 +126,12 @@ export class ChainSource {
           kind: 'row',
           row: chainRow(chain?.chainId ?? '', row),
           columns: columnsFrom(row),
-          misplaced: chain !== undefined && row.position !== chain.firstPosition + row.sequence - 1,
+          misplaced: chain !== undefined && row.position !== chain.firstPosition + whole(row.sequence) - 1,
         };
-        if (current && row.sequence > sequence) {
-          yield* this.#checkpointsOf(current, sequence, row.sequence + current.firstPosition - 1);
-          sequence = row.sequence;
+        const number = whole(row.sequence);
+        if (current && number > sequence) {
+          yield* this.#checkpointsOf(current, sequence, number + current.firstPosition - 1);
+          sequence = number;
         }
       }
     }
@@ -174,28 +177,34 @@ export function sqliteCode(error: unknown): string {
 }
 
 function chainRow(chainId: string, row: RawRow): ChainRow {
-  return { chainId, sequence: row.sequence, previousHash: row.previous_hash, record: row.record, hash: row.hash };
+  return {
+    chainId,
+    sequence: whole(row.sequence),
+    previousHash: bytes(row.previous_hash),
+    record: bytes(row.record),
+    hash: bytes(row.hash),
+  };
 }
 
 function checkpointOf(chain: KnownChain, row: RawCheckpoint): Checkpoint {
   return {
     chainId: chain.chainId,
-    sequence: row.sequence,
-    headHash: row.head_hash,
-    signedAt: row.signed_at,
-    keyId: row.key_id,
-    signature: row.signature,
+    sequence: whole(row.sequence),
+    headHash: bytes(row.head_hash),
+    signedAt: whole(row.signed_at),
+    keyId: words(row.key_id),
+    signature: bytes(row.signature),
   };
 }
 
 function columnsFrom(row: RawRow): Columns {
   return {
-    at: row.at,
-    realm: row.realm,
-    type: row.type,
-    outcome: row.outcome,
-    subjectTag: row.subject_tag,
-    challengeTag: row.challenge_tag,
-    sessionTag: row.session_tag,
+    at: whole(row.at),
+    realm: words(row.realm),
+    type: words(row.type),
+    outcome: whole(row.outcome),
+    subjectTag: whole(row.subject_tag),
+    challengeTag: whole(row.challenge_tag),
+    sessionTag: whole(row.session_tag),
   };
 }

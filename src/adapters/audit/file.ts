@@ -122,8 +122,8 @@ class SqliteAuditFile implements AuditFile {
       this.#hasStash = false;
     }
     if (stashes) this.#hasStash = true;
-    this.rollback();
     this.#measure();
+    this.rollback();
     return this.head();
   }
 
@@ -223,7 +223,17 @@ class SqliteAuditFile implements AuditFile {
   }
 
   stashedKeys(): readonly SubjectKey[] {
-    return this.#parts.stash.all().map(({ ref, sealed }) => openStash(ref, sealed, this.#options.box));
+    return this.#parts.stash.all().flatMap(({ ref, sealed }) => {
+      try {
+        return [openStash(ref, sealed, this.#options.box)];
+      } catch {
+        // One person's fields are lost if the state does not have the key; that must not keep everybody else out.
+        const detail = `the stashed key of ${ref} cannot be opened`;
+        const { chainId } = this.#head;
+        this.#options.onDamage({ fault: 'UNREADABLE', detail, setAside: '', chainId, parentChainId: '' });
+        return [];
+      }
+    });
   }
 
   dropStashedKeys(): void {
@@ -332,8 +342,13 @@ class SqliteAuditFile implements AuditFile {
     }
   }
 
+  /** The batch is durable by now, so failing to see how large the file is must not say otherwise. */
   #measure(): void {
-    this.#usedBytes = this.#parts.usedBytes();
+    try {
+      this.#usedBytes = this.#parts.usedBytes();
+    } catch {
+      this.#usedBytes += this.#stagedBytes;
+    }
   }
 }
 
