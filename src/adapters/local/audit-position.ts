@@ -1,0 +1,19 @@
+import type { AuditPosition } from '#src/adapters/audit/contract.ts';
+import { json } from '#src/adapters/sql/row.ts';
+import type { SqliteTransaction } from './sqlite-transaction.ts';
+
+const NAME = 'audit.position';
+
+/** How far the audit file had come when the state was last committed; kept in the state database. */
+export function readAuditPosition(transaction: SqliteTransaction): AuditPosition | undefined {
+  const [row] = transaction.all('SELECT value FROM marks WHERE name = $1', NAME);
+  return row && (json(row, 'value') as AuditPosition);
+}
+
+export function writeAuditPosition(transaction: SqliteTransaction, position: AuditPosition): void {
+  transaction.run(
+    'INSERT INTO marks (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
+    NAME,
+    JSON.stringify(position),
+  );
+}

@@ -1,0 +1,83 @@
+import type { AuditFile } from '#src/adapters/audit/contract.ts';
+import type { EventDraft } from '#src/domain/audit-event.ts';
+import { newId } from '#src/domain/ids.ts';
+import type { Random } from '#src/ports/runtime.ts';
+import { writeAuditPosition } from './audit-position.ts';
+import type { SqliteTransaction } from './sqlite-transaction.ts';
+import type { SqliteSubjectKeys } from './subject-keys.ts';
+
+/** A fact holds 512 bytes, an event id with its comma 31. */
+const IDS_PER_FACT = 16;
+const MAX_FACTS = 16;
+
+export interface ReconciliationParts {
+  readonly audit: AuditFile;
+  readonly keys: SqliteSubjectKeys;
+  readonly transaction: SqliteTransaction;
+  readonly random: Random;
+  readonly now: () => number;
+}
+
+/**
+ * Brings both files in line after a crash or a failed commit, which can only leave events without their effect: keys
+ * that such events use go back into the state, one `audit.unconfirmed` event names the events, and the state takes over
+ * the position of the audit file. `confirmed` is the last position known to be in the state. Answers how many events it
+ * named; throws when one of the files cannot be written, and then may be called again.
+ */
+export function reconcile(parts: ReconciliationParts, confirmed: number): number {
+  const { audit, keys, transaction } = parts;
+  // Staging nothing makes an audit file that failed look at itself anew, so that its head is certain.
+  audit.stage([]);
+  const unconfirmed = effectsAfter(audit, confirmed);
+  try {
+    for (const key of audit.stashedKeys()) keys.restore(key);
+    if (unconfirmed.length > 0) {
+      audit.stage([unconfirmedEvent(parts, unconfirmed)]);
+      audit.commit();
+    }
+    writeAuditPosition(transaction, audit.head());
+    transaction.commit();
+    keys.committed();
+  } catch (error) {
+    audit.rollback();
+    transaction.rollback();
+    keys.rolledBack();
+    throw error;
+  }
+  audit.dropStashedKeys();
+  return unconfirmed.length;
+}
+
+/** The audit file notes its own checkpoint key, which has nothing to do with the state. */
+function effectsAfter(audit: AuditFile, confirmed: number): ReturnType<AuditFile['eventIdsAfter']> {
+  const events = audit.eventIdsAfter(confirmed);
+  if (!events.some(({ type }) => type === 'key.created')) return events;
+  const created = audit.after({ types: ['key.created'] }, confirmed, events.length);
+  const own = created.filter(({ facts }) => facts.some(({ key, value }) => key === 'use' && value === 'checkpoint'));
+  const ids = new Set(own.map(({ id }) => id));
+  return events.filter(({ id }) => !ids.has(id));
+}
+
+function unconfirmedEvent(
+  { random, now }: ReconciliationParts,
+  events: readonly { readonly position: number; readonly id: string }[],
+): EventDraft {
+  const facts: Record<string, string> = {
+    count: String(events.length),
+    first_position: String(events[0]?.position ?? 0),
+    last_position: String(events.at(-1)?.position ?? 0),
+  };
+  for (let fact = 0; fact < MAX_FACTS && fact * IDS_PER_FACT < events.length; fact += 1) {
+    const ids = events.slice(fact * IDS_PER_FACT, (fact + 1) * IDS_PER_FACT).map(({ id }) => id);
+    facts[`event_ids_${String(fact + 1).padStart(2, '0')}`] = ids.join(',');
+  }
+  return {
+    id: newId('event', random.bytes(16)),
+    type: 'audit.unconfirmed',
+    at: now(),
+    realm: '',
+    outcome: 'FAILED',
+    caller: 'sidecar',
+    facts,
+  };
+}

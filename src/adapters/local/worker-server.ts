@@ -1,0 +1,107 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { Log } from '#src/ports/telemetry.ts';
+import {
+  type Answer,
+  type Call,
+  type FromWorker,
+  faultToData,
+  LOCAL_METHODS,
+  processMs,
+  type ToWorker,
+  type WorkerSettings,
+} from './protocol.ts';
+import { openWorkerStorage, type WorkerSeams, type WorkerStorage } from './worker-storage.ts';
+
+/** Serves the local files to the main thread over `port`: calls in, answers of each turn of the event loop out together. */
+export class WorkerServer {
+  readonly #port: MessagePort;
+  #storage: WorkerStorage | undefined;
+  #answers: Answer[] = [];
+  #appended = false;
+  #flushing = false;
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+  }
+
+  /** Opens the files and begins to serve. What goes wrong is told to the main thread. */
+  async start(settings: WorkerSettings, seams: WorkerSeams = {}): Promise<void> {
+    try {
+      this.#storage = await openWorkerStorage({
+        ...settings,
+        log: this.#log(),
+        seams,
+        onAppend: () => {
+          this.#appended = true;
+          this.#flushSoon();
+        },
+      });
+    } catch (error) {
+      this.#post({ kind: 'refused', fault: faultToData(error) });
+      this.#port.close();
+      return;
+    }
+    this.#port.on('message', (message: ToWorker) => {
+      if (message.kind === 'close') void this.#close();
+      // A call that nobody waits for any more must not take effect.
+      else if (processMs() < message.expiresAt) for (const call of message.calls) void this.#serve(call);
+    });
+    this.#post({ kind: 'ready' });
+  }
+
+  async #serve(call: Call): Promise<void> {
+    try {
+      this.#answer({ id: call.id, value: await this.#invoke(call) });
+    } catch (error) {
+      this.#answer({ id: call.id, fault: faultToData(error) });
+    }
+  }
+
+  #invoke({ port, method, args }: Call): unknown {
+    if (!this.#storage || !Object.hasOwn(LOCAL_METHODS[port], method))
+      throw new Error(`no such call: ${port}.${method}`);
+    const target = this.#storage.ports[port] as unknown as Readonly<
+      Record<string, (...args: readonly unknown[]) => unknown>
+    >;
+    return target[method]?.(...args);
+  }
+
+  #answer(answer: Answer): void {
+    this.#answers.push(answer);
+    this.#flushSoon();
+  }
+
+  #flushSoon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      const answers = this.#answers;
+      this.#answers = [];
+      if (answers.length > 0) this.#post({ kind: 'answers', answers });
+      if (this.#appended) this.#post({ kind: 'appended' });
+      this.#appended = false;
+    });
+  }
+
+  async #close(): Promise<void> {
+    await this.#storage?.close();
+    // Behind the answers of the last batch.
+    setImmediate(() => {
+      this.#post({ kind: 'closed' });
+      this.#port.close();
+    });
+  }
+
+  #post(message: FromWorker): void {
+    this.#port.postMessage(message);
+  }
+
+  #log(): Log {
+    const at =
+      (level: keyof Log) =>
+      (message: string, fields: Readonly<Record<string, unknown>> = {}) =>
+        this.#post({ kind: 'log', level, message, fields: { ...fields } });
+    return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+  }
+}

@@ -1,0 +1,135 @@
+import { join } from 'node:path';
+import type { AuditFile } from '#src/adapters/audit/contract.ts';
+import { type AuditFileOptions, openAuditFile } from '#src/adapters/audit/file.ts';
+import { deriveSeed, keyRingFingerprint } from '#src/adapters/secrets/key-ring.ts';
+import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
+import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
+import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
+import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
+import { migrate } from '#src/adapters/sql/migrate.ts';
+import { text } from '#src/adapters/sql/row.ts';
+import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
+import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
+import { systemClock, systemRandom } from '#src/adapters/system.ts';
+import { Fault } from '#src/domain/faults.ts';
+import { sqliteMigrations } from '#src/gen/sql/migrations.js';
+import type { Log } from '#src/ports/telemetry.ts';
+import { readAuditPosition } from './audit-position.ts';
+import { DirectoryLock } from './directory-lock.ts';
+import { LocalAuditLog } from './local-audit-log.ts';
+import type { LocalPorts, WorkerSettings } from './protocol.ts';
+import { SqliteConnection } from './sqlite-connection.ts';
+import { SqliteExecutor } from './sqlite-executor.ts';
+import { SqliteTransaction } from './sqlite-transaction.ts';
+import { SqliteSubjectKeys } from './subject-keys.ts';
+
+const MAX_CACHED_KEYS = 1_024;
+
+/** What tests put in place of the real thing. */
+export interface WorkerSeams {
+  readonly openAuditFile?: (options: AuditFileOptions) => AuditFile;
+  readonly onAuditCommitted?: () => void;
+}
+
+export interface WorkerStorageOptions extends WorkerSettings {
+  readonly log: Log;
+  readonly onAppend: () => void;
+  readonly seams?: WorkerSeams;
+}
+
+export interface WorkerStorage {
+  readonly ports: LocalPorts;
+  /** Finishes what is queued and closes both files. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens both files of the data directory, in the thread that owns them: takes the lock, brings the schema up to date,
+ * checks the audit file, and names what a crash left unconfirmed. Throws Fault when it may not or cannot.
+ */
+export async function openWorkerStorage(options: WorkerStorageOptions): Promise<WorkerStorage> {
+  using opened = new DisposableStack();
+  const { directory, keyRing, log, seams = {} } = options;
+  const now = systemClock.now;
+  opened.adopt(new DirectoryLock(directory, now()), (lock) => lock.release());
+  const connection = opened.adopt(new SqliteConnection(join(directory, 'state.db')), (state) => state.close());
+  const transaction = new SqliteTransaction(connection);
+  await migrate({ ...statementsOf(transaction), record: refuseEvents }, sqliteMigrations, now());
+  requireSameRing(transaction, keyRingFingerprint(keyRing));
+  transaction.commit();
+
+  const secrets = new AesGcmSecretBox({ ring: keyRing, random: systemRandom });
+  const keys = new SqliteSubjectKeys({ transaction, secrets, random: systemRandom, maxCached: MAX_CACHED_KEYS });
+  const applied = readAuditPosition(transaction);
+  const audit = opened.adopt(
+    (seams.openAuditFile ?? openAuditFile)({
+      path: join(directory, 'audit.db'),
+      subjectKeys: keys,
+      checkpointSeed: deriveSeed(keyRing, 'audit.checkpoint'),
+      box: secrets,
+      maxBytes: options.maxAuditBytes,
+      clock: systemClock,
+      random: systemRandom,
+      onDamage: (damage) => log.error('the audit file was damaged and is set aside', { ...damage }),
+      knownPosition: applied?.position,
+    }),
+    (file) => file.close(),
+  );
+  const executor = new SqliteExecutor({
+    audit,
+    keys,
+    transaction,
+    random: systemRandom,
+    now,
+    log,
+    onAppend: options.onAppend,
+    ...(seams.onAuditCommitted && { onAuditCommitted: seams.onAuditCommitted }),
+    confirmed: applied?.position ?? 0,
+    maxBatch: options.maxBatch,
+  });
+  executor.bringInLine();
+
+  const timer = setInterval(() => {
+    audit.checkpoint(now());
+    executor.bringInLine();
+  }, options.checkpointMs);
+  opened.defer(() => clearInterval(timer));
+  const files = opened.move();
+  return {
+    ports: {
+      challenges: new SqlChallengeStore(executor),
+      attempts: new SqlAttemptStore(executor),
+      factors: new SqlFactorStore(executor),
+      sessions: new SqlSessionStore(executor, secrets),
+      signingKeys: new SqlSigningKeyStore(executor),
+      audit: new LocalAuditLog({ executor, file: audit }),
+    },
+    close: async () => {
+      await executor.drained();
+      files.dispose();
+    },
+  };
+}
+
+function statementsOf(transaction: SqliteTransaction): Pick<SqliteTransaction, 'all' | 'run'> {
+  return {
+    all: (sql, ...params) => transaction.all(sql, ...params),
+    run: (sql, ...params) => transaction.run(sql, ...params),
+  };
+}
+
+function refuseEvents(): never {
+  throw new Error('a migration records no events');
+}
+
+/** Sealed columns open only under the ring they were sealed under, so another ring is refused before it does harm. */
+function requireSameRing(transaction: SqliteTransaction, fingerprint: string): void {
+  transaction.run(`INSERT INTO marks (name, value) VALUES ('key-ring', $1) ON CONFLICT (name) DO NOTHING`, fingerprint);
+  const [row] = transaction.all(`SELECT value FROM marks WHERE name = 'key-ring'`);
+  if (row && text(row, 'value') === fingerprint) return;
+  throw new Fault(
+    'precondition',
+    'STORE_UNAVAILABLE',
+    'the data directory was sealed under another key ring: start with the key file that belongs to it, or with an empty data directory',
+  );
+}
