@@ -1,4 +1,4 @@
-import type { Running } from './serve.ts';
+import type { Running } from './running.ts';
 
 const ROWS: readonly (readonly [key: string, title: string, prefix: string, suffix: string])[] = [
   ['grpc', 'gRPC', '', ''],

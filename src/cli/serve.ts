@@ -5,17 +5,8 @@ import { VERSION } from '../version.ts';
 import { renderBanner } from './banner.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import type { Io } from './io.ts';
+import type { Running } from './running.ts';
 import { type SettingsOptions, sourcesOf, withSettings } from './settings-options.ts';
-
-/** What `serve` needs of a running sidecar. */
-export interface Running {
-  /** Where it listens, by listener; `host:port`, or the path of a socket. */
-  readonly addresses: Readonly<Record<string, string | undefined>>;
-  /** What a person has to know of this start: what was made, what is loose. */
-  readonly notices: readonly string[];
-  /** Stops gracefully and resolves when everything is closed, after `graceMs` at the latest by force. */
-  stop(graceMs: number): Promise<void>;
-}
 
 /** Beyond this the stop itself hangs. */
 const STOP_MARGIN_MS = 5_000;

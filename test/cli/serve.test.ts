@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { renderBanner } from '#src/cli/banner.ts';
-import { type Running, untilStopped } from '#src/cli/serve.ts';
+import type { Running } from '#src/cli/running.ts';
+import { untilStopped } from '#src/cli/serve.ts';
 import { RecordingIo } from '../support/recording-io.ts';
 
 /** A sidecar that stops when the test lets it. */
