@@ -9,7 +9,7 @@ import {
   type MessageInitShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { Fault } from '../domain/faults.ts';
+import { Fault, invalidFields } from '../domain/faults.ts';
 import type { RpcMetrics } from '../ports/telemetry.ts';
 import type { CallContext, Mounted, Protocol } from './call.ts';
 import { CODE_NAMES, errorTypeOf } from './errors.ts';
@@ -70,8 +70,14 @@ export class Endpoint {
     return toBinary(this.#output, this.complete(message));
   }
 
-  /** The cause stays out of the answer, since it can hold what was sent. */
+  /** Names the field where it can. The cause stays out of the answer, since it can hold what was sent. */
   #undecodable(cause: unknown): Fault {
+    const text = cause instanceof Error ? cause.message : '';
+    const unknown = /key "(\w{1,64})" is unknown$/.exec(text)?.[1];
+    if (unknown) return invalidFields([{ field: unknown, description: `is not a field of ${this.#input.typeName}` }]);
+    const field = /^cannot decode field [\w.]+\.(\w+) from JSON/.exec(text)?.[1];
+    if (field)
+      return invalidFields([{ field, description: 'has the wrong type, or a value that this release does not know' }]);
     const description = `is not a valid ${this.#input.typeName}`;
     return new Fault('invalid', 'FIELD_INVALID', `message: ${description}`, {
       violations: [{ field: '', description }],

@@ -191,7 +191,7 @@ export class Pipeline {
         protocol: call.protocol,
         caller: call.caller.name,
         correlationId: call.caller.correlationId,
-        code: CODE_NAMES[code],
+        status: CODE_NAMES[code],
         reason: fault?.reason,
         milliseconds,
       });
