@@ -1,0 +1,99 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { FRESH_BUDGET } from '#src/domain/failure-budget.ts';
+import { type MakeStores, type StoreFixture, trailOf } from '../support/store-fixture.ts';
+import { atOnce, claimOf, eventOf, LIMITS, person, REALM, T0, tally } from '../support/store-samples.ts';
+
+export function describeAttemptStore(name: string, make: MakeStores): void {
+  describe(`AttemptStore over ${name}`, () => {
+    let stores: StoreFixture;
+    beforeAll(async () => {
+      stores = await make();
+    });
+    afterAll(() => stores.close());
+
+    const spend = (subject: string, now = T0) => stores.attempts.spend({ realm: REALM, subject, limits: LIMITS, now });
+
+    it('spends exactly five of 200 parallel attempts, and locks with the fifth', async () => {
+      const subject = person();
+      const outcomes = await atOnce(200, () => spend(subject));
+      expect(tally(outcomes)).toEqual({ spent: 5, locked: 195 });
+      const locking = outcomes.filter((attempt) => attempt.outcome === 'spent' && attempt.locks === 'short');
+      expect(locking).toEqual([
+        { outcome: 'spent', attemptsLeft: 0, locks: 'short', lockedUntil: T0 + LIMITS.shortLockMs },
+      ]);
+    });
+
+    it('lifts the short lock at its exact instant', async () => {
+      const subject = person();
+      await atOnce(5, () => spend(subject));
+      const until = T0 + LIMITS.shortLockMs;
+      expect(await spend(subject, until - 1)).toEqual({ outcome: 'locked', until, hard: false });
+      expect(await spend(subject, until)).toMatchObject({ outcome: 'spent', attemptsLeft: 4, locks: 'no' });
+    });
+
+    it('stops for good with the 100th attempt in a row', async () => {
+      const subject = person();
+      let now = T0;
+      for (let attempt = 1; attempt < 100; attempt += 1) {
+        const outcome = await spend(subject, now);
+        expect(outcome.outcome).toBe('spent');
+        if (outcome.outcome === 'spent' && outcome.locks === 'short') now = outcome.lockedUntil;
+      }
+      expect(await spend(subject, now)).toMatchObject({ outcome: 'spent', locks: 'hard', attemptsLeft: 0 });
+      expect(await spend(subject, now + 10 * LIMITS.shortLockMs)).toMatchObject({ outcome: 'locked', hard: true });
+      stores = await stores.restart();
+      expect(await stores.attempts.read(REALM, subject)).toMatchObject({ consecutive: 100, hardLocked: true });
+      const events = [eventOf('subject.unlocked', { subject, at: now })];
+      expect(await stores.attempts.unlock(REALM, subject, events)).toEqual({ wasLocked: true });
+      expect(await spend(subject, now)).toMatchObject({ outcome: 'spent', attemptsLeft: 4 });
+    });
+
+    it('keeps people and realms apart', async () => {
+      const subject = person();
+      await atOnce(5, () => spend(subject));
+      expect((await spend(person())).outcome).toBe('spent');
+      const elsewhere = { realm: 'other', subject, limits: LIMITS, now: T0 };
+      expect((await stores.attempts.spend(elsewhere)).outcome).toBe('spent');
+    });
+
+    it('spends once for a repeated request and tells a reuse apart', async () => {
+      const subject = person();
+      const request = claimOf();
+      const command = { realm: REALM, subject, limits: LIMITS, now: T0, request };
+      const outcomes = await atOnce(10, () => stores.attempts.spend(command));
+      expect(tally(outcomes)).toEqual({ spent: 1, repeat: 9 });
+      expect(outcomes.find(({ outcome }) => outcome === 'repeat')).toEqual({
+        outcome: 'repeat',
+        approved: false,
+        seed: request.seed,
+      });
+      const other = { ...request, fingerprint: 'other' };
+      expect(await stores.attempts.spend({ ...command, request: other })).toEqual({ outcome: 'reused' });
+      expect(await stores.attempts.read(REALM, subject)).toMatchObject({ recent: 1, consecutive: 1 });
+    });
+
+    it('answers a repeat even while the person is locked, and notes no request that was refused by the lock', async () => {
+      const subject = person();
+      const request = claimOf();
+      const command = { realm: REALM, subject, limits: LIMITS, now: T0 };
+      await stores.attempts.spend({ ...command, request });
+      await atOnce(4, () => spend(subject));
+      expect((await stores.attempts.spend({ ...command, request })).outcome).toBe('repeat');
+      const late = claimOf();
+      expect((await stores.attempts.spend({ ...command, request: late })).outcome).toBe('locked');
+      const after = { ...command, now: T0 + LIMITS.shortLockMs, request: late };
+      expect((await stores.attempts.spend(after)).outcome).toBe('spent');
+    });
+
+    it('records an unlocking only if there was something to lift', async () => {
+      const subject = person();
+      const events = () => [eventOf('subject.unlocked', { subject })];
+      expect(await stores.attempts.unlock(REALM, subject, events())).toEqual({ wasLocked: false });
+      expect(await trailOf(stores, subject)).toEqual([]);
+      await spend(subject);
+      expect(await stores.attempts.unlock(REALM, subject, events())).toEqual({ wasLocked: false });
+      expect(await trailOf(stores, subject)).toEqual(['subject.unlocked']);
+      expect(await stores.attempts.read(REALM, subject)).toEqual(FRESH_BUDGET);
+    });
+  });
+}

@@ -1,0 +1,194 @@
+CREATE TABLE attempts (
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  recent INTEGER NOT NULL CHECK (recent >= 0),
+  consecutive INTEGER NOT NULL CHECK (consecutive >= recent),
+  locked_until INTEGER NOT NULL,
+  hard_locked INTEGER NOT NULL CHECK (hard_locked IN (0, 1)),
+  PRIMARY KEY (realm, subject)
+) STRICT;
+
+CREATE TABLE backup_codes (
+  id TEXT NOT NULL PRIMARY KEY,
+  factor_id TEXT NOT NULL REFERENCES factors (id) ON DELETE CASCADE,
+  selector TEXT NOT NULL,
+  salt BLOB NOT NULL,
+  hash BLOB NOT NULL,
+  spent_at INTEGER,
+  UNIQUE (factor_id, selector)
+) STRICT;
+
+CREATE TABLE challenges (
+  id TEXT NOT NULL PRIMARY KEY,
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  session_id TEXT NOT NULL,
+  opened_by TEXT NOT NULL,
+  purpose TEXT NOT NULL CHECK (purpose IN ('action', 'login', 'factor_change', 'step_up')),
+  resource TEXT NOT NULL,
+  action TEXT NOT NULL,
+  details TEXT NOT NULL,
+  action_digest TEXT NOT NULL,
+  sensitivity TEXT NOT NULL CHECK (sensitivity IN ('low', 'normal', 'sensitive', 'critical')),
+  audience TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (
+    state IN ('PENDING', 'DELIVERED', 'SEEN', 'APPROVED', 'DENIED', 'EXPIRED', 'CANCELLED', 'LOCKED', 'SUPERSEDED')
+  ),
+  approval_reason TEXT,
+  offers TEXT NOT NULL,
+  chosen_method TEXT,
+  proven_method TEXT,
+  proven_factor_id TEXT,
+  policy_rule TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  settled_at INTEGER,
+  receipt_id TEXT UNIQUE,
+  receipt_expires_at INTEGER,
+  CHECK ((state IN ('PENDING', 'DELIVERED', 'SEEN')) = (settled_at IS NULL)),
+  CHECK ((state = 'APPROVED') = (receipt_id IS NOT NULL)),
+  CHECK ((receipt_id IS NULL) = (receipt_expires_at IS NULL))
+) STRICT;
+
+CREATE INDEX challenges_due ON challenges (expires_at) WHERE settled_at IS NULL;
+
+CREATE INDEX challenges_open_of_subject ON challenges (realm, subject) WHERE settled_at IS NULL;
+
+CREATE INDEX challenges_settled ON challenges (settled_at) WHERE settled_at IS NOT NULL;
+
+CREATE TABLE consents (
+  id TEXT NOT NULL PRIMARY KEY,
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  method TEXT NOT NULL CHECK (method IN ('totp', 'sms', 'push', 'webauthn', 'backup_code')),
+  text_version TEXT NOT NULL,
+  language TEXT NOT NULL,
+  granted_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX consents_of_subject ON consents (realm, subject, granted_at, id);
+
+CREATE TABLE factors (
+  id TEXT NOT NULL PRIMARY KEY,
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  method TEXT NOT NULL CHECK (method IN ('totp', 'sms', 'push', 'webauthn', 'backup_code')),
+  display_name TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('PENDING', 'ACTIVE')),
+  sealed_secret BLOB NOT NULL,
+  last_step INTEGER NOT NULL,
+  drift_steps INTEGER NOT NULL,
+  replaces TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  confirmed_at INTEGER,
+  last_used_at INTEGER,
+  CHECK ((state = 'ACTIVE') = (confirmed_at IS NOT NULL))
+) STRICT;
+
+CREATE INDEX factors_of_subject ON factors (realm, subject, created_at, id);
+
+CREATE UNIQUE INDEX factors_one_code_set ON factors (realm, subject) WHERE method = 'backup_code';
+
+CREATE UNIQUE INDEX factors_one_pending ON factors (realm, subject, method) WHERE state = 'PENDING';
+
+CREATE TABLE marks (
+  name TEXT NOT NULL PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE request_claims (
+  key TEXT NOT NULL PRIMARY KEY,
+  fingerprint TEXT NOT NULL,
+  seed BLOB NOT NULL,
+  approved INTEGER CHECK (approved IN (0, 1)),
+  expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX request_claims_expiry ON request_claims (expires_at);
+
+CREATE TABLE revocation_heads (
+  realm TEXT NOT NULL PRIMARY KEY,
+  head INTEGER NOT NULL,
+  trimmed INTEGER NOT NULL CHECK (trimmed <= head)
+) STRICT;
+
+CREATE TABLE revocations (
+  realm TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  session_id TEXT NOT NULL UNIQUE,
+  subject TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  ended_at INTEGER NOT NULL,
+  PRIMARY KEY (realm, position)
+) STRICT;
+
+CREATE TABLE schema_migrations (
+  version INTEGER NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL,
+  checksum TEXT NOT NULL,
+  applied_at BIGINT NOT NULL
+);
+
+CREATE TABLE sessions (
+  id TEXT NOT NULL PRIMARY KEY,
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  token_digest TEXT NOT NULL,
+  sealed_device BLOB NOT NULL,
+  amr TEXT NOT NULL,
+  acr TEXT NOT NULL,
+  mfa_at INTEGER,
+  created_at INTEGER NOT NULL,
+  last_used_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  idle_ms INTEGER NOT NULL CHECK (idle_ms > 0),
+  lapses_at INTEGER NOT NULL GENERATED ALWAYS AS (
+    CASE WHEN last_used_at + idle_ms < expires_at THEN last_used_at + idle_ms ELSE expires_at END
+  ) STORED,
+  labels TEXT NOT NULL,
+  risk_changes TEXT,
+  step_up_required INTEGER NOT NULL DEFAULT 0 CHECK (step_up_required IN (0, 1)),
+  ended_at INTEGER,
+  end_reason TEXT CHECK (
+    end_reason IN ('LOGOUT', 'REVOKED', 'OPERATOR', 'EVICTED', 'EXPIRED', 'IDLE', 'HIJACK', 'FACTOR_CHANGE', 'ERASED')
+  ),
+  UNIQUE (realm, token_digest),
+  CHECK ((ended_at IS NULL) = (end_reason IS NULL))
+) STRICT;
+
+CREATE INDEX sessions_due ON sessions (lapses_at) WHERE ended_at IS NULL;
+
+CREATE INDEX sessions_ended ON sessions (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE INDEX sessions_live_of_subject ON sessions (realm, subject, lapses_at) WHERE ended_at IS NULL;
+
+CREATE INDEX sessions_of_subject ON sessions (realm, subject, created_at, id);
+
+CREATE TABLE signing_keys (
+  id TEXT NOT NULL PRIMARY KEY,
+  use TEXT NOT NULL CHECK (use IN ('receipt', 'checkpoint')),
+  public_jwk TEXT NOT NULL,
+  sealed_private BLOB NOT NULL,
+  created_at INTEGER NOT NULL,
+  retired_at INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX signing_keys_one_active ON signing_keys (use) WHERE retired_at IS NULL;
+
+CREATE TABLE spent_receipts (
+  receipt_id TEXT NOT NULL PRIMARY KEY,
+  realm TEXT NOT NULL,
+  spent_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX spent_receipts_expiry ON spent_receipts (expires_at);
+
+CREATE TABLE subjects (
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  ref TEXT NOT NULL UNIQUE,
+  sealed_key BLOB NOT NULL,
+  PRIMARY KEY (realm, subject)
+) STRICT;
