@@ -34,9 +34,7 @@ export class MemorySessionStore implements SessionStore {
   hold: Promise<void> | undefined;
   readonly #claims = new Map<string, RequestClaim>();
   readonly #spent = new Set<string>();
-  #log: Revocation[] = [];
-  #head = 0;
-  #trimmed = 0;
+  readonly #logs = new Map<string, { entries: Revocation[]; head: number; trimmed: number }>();
 
   async create(command: CreateSession): ReturnType<SessionStore['create']> {
     await this.#turn('create');
@@ -54,7 +52,7 @@ export class MemorySessionStore implements SessionStore {
     if (surplus > 0 && command.policy !== 'evict_oldest') return { outcome: 'limit', candidates: live };
     if (!this.#burn(command.receipt?.receiptId)) return { outcome: 'receipt_spent' };
     const going = [...chosen, ...staying.slice(0, surplus)];
-    const evicted = going.map((old) => this.#end(old, 'EVICTED', now, command.evictionEvent));
+    const evicted = going.map((old) => this.#end(old, 'EVICTED', now, { ...command.evictionEvent, reason: 'EVICTED' }));
     this.sessions.set(session.id, session);
     this.#claim(request);
     this.events.push(...command.events);
@@ -169,17 +167,27 @@ export class MemorySessionStore implements SessionStore {
 
   async revocationsAfter(realm: string, position: number, limit: number): ReturnType<SessionStore['revocationsAfter']> {
     await this.#turn('revocationsAfter');
-    const entries = this.#log.filter((entry) => entry.realm === realm && entry.position > position).slice(0, limit);
-    return { entries, oldest: this.#trimmed + 1, head: this.#head };
+    const log = this.#logOf(realm);
+    const entries = log.entries.filter((entry) => entry.position > position).slice(0, limit);
+    return { entries, oldest: log.trimmed + 1, head: log.head };
   }
 
   async purge(before: number): Promise<number> {
     await this.#turn('purge');
-    const gone = this.#log.filter((entry) => entry.endedAt < before);
-    this.#trimmed = gone.at(-1)?.position ?? this.#trimmed;
-    this.#log = this.#log.slice(gone.length);
-    for (const { sessionId } of gone) this.sessions.delete(sessionId);
-    return gone.length;
+    let purged = 0;
+    for (const log of this.#logs.values()) {
+      const kept = log.entries.findIndex((entry) => entry.endedAt >= before);
+      const gone = log.entries.splice(0, kept === -1 ? log.entries.length : kept);
+      log.trimmed = gone.at(-1)?.position ?? log.trimmed;
+      for (const { sessionId } of gone) this.sessions.delete(sessionId);
+      purged += gone.length;
+    }
+    return purged;
+  }
+
+  /** As if a receipt had been redeemed elsewhere. */
+  spend(receiptId: string): void {
+    this.#spent.add(receiptId);
   }
 
   count(call: keyof SessionStore): number {
@@ -189,7 +197,7 @@ export class MemorySessionStore implements SessionStore {
   /** Everything there is at rest, as text; to search it for what must not be there. */
   dump(): string {
     const claims = [...this.#claims.values()].map(({ seed, ...claim }) => [claim, Buffer.from(seed).toString('utf8')]);
-    return JSON.stringify([[...this.sessions.values()], claims, this.#log, this.events]);
+    return JSON.stringify([[...this.sessions.values()], claims, [...this.#logs], this.events]);
   }
 
   async #turn(call: keyof SessionStore): Promise<void> {
@@ -207,11 +215,18 @@ export class MemorySessionStore implements SessionStore {
     const ended = { ...session, endReason, endedAt };
     const { id, realm, subject } = session;
     this.sessions.set(id, ended);
-    this.#head += 1;
-    this.#log.push({ position: this.#head, realm, sessionId: id, subject, reason: endReason, endedAt });
+    const log = this.#logOf(realm);
+    log.head += 1;
+    log.entries.push({ position: log.head, realm, sessionId: id, subject, reason: endReason, endedAt });
     const derived = createHash('sha256').update(`${event.id}\n${id}`).digest().subarray(0, 16);
     this.events.push({ ...event, id: newId('event', derived), subject, sessionId: id });
     return ended;
+  }
+
+  #logOf(realm: string) {
+    const log = this.#logs.get(realm) ?? { entries: [], head: 0, trimmed: 0 };
+    this.#logs.set(realm, log);
+    return log;
   }
 
   #burn(receiptId: string | undefined): boolean {
