@@ -179,8 +179,10 @@ export class MemorySessionStore implements SessionStore {
       const kept = log.entries.findIndex((entry) => entry.endedAt >= before);
       const gone = log.entries.splice(0, kept === -1 ? log.entries.length : kept);
       log.trimmed = gone.at(-1)?.position ?? log.trimmed;
-      for (const { sessionId } of gone) this.sessions.delete(sessionId);
       purged += gone.length;
+    }
+    for (const { id, endedAt } of [...this.sessions.values()]) {
+      if (endedAt !== undefined && endedAt < before && this.sessions.delete(id)) purged += 1;
     }
     return purged;
   }
