@@ -1,4 +1,5 @@
 import { SENSITIVITIES } from '../domain/action.ts';
+import { matchGlob } from '../domain/glob.ts';
 import type { Config } from './schema.ts';
 import type { Address } from './setting.ts';
 
@@ -50,13 +51,19 @@ function listenerProblems({ listeners }: Config): CrossProblem[] {
 
 function ruleProblems(config: Config): CrossProblem[] {
   const problems: CrossProblem[] = [];
-  const { policy, mfa } = config;
+  const { policy, mfa, realms } = config;
   for (const [index, rule] of policy.rules.entries()) {
     const at = (...rest: string[]) => ['policy', 'rules', index, ...rest];
     if (rule.max_age !== undefined && rule.require !== undefined && rule.require !== 'mfa_recent')
       problems.push({ path: at('max_age'), what: `belongs to \`require: mfa_recent\`, not to ${rule.require}` });
     if (rule.methods && !rule.methods.some((method) => mfa.methods.includes(method)))
       problems.push({ path: at('methods'), what: 'names only methods that mfa.methods switches off' });
+    const realm = rule.match?.realm;
+    if (realm !== undefined && !realms.some((served) => matchGlob(realm, served, '/')))
+      problems.push({
+        path: at('match', 'realm'),
+        what: `matches none of the realms that are served (${realms.join(', ')})`,
+      });
     for (const name of ['resource', 'action', 'host', 'path', 'realm'] as const) {
       const segments = rule.match?.[name]?.split(name === 'host' || name === 'action' ? '.' : '/') ?? [];
       if (segments.some((segment) => segment.includes('**') && segment !== '**'))

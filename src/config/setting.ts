@@ -3,6 +3,9 @@ import { nearest } from './nearest.ts';
 import { Secret } from './secret.ts';
 import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN } from './units.ts';
 
+// One parse per process is not worth compiling code for; and nothing here makes code from text.
+z.config({ jitless: true });
+
 /** The kinds of settings. Each builder makes a schema that reads the written form and says in one line what is wrong. */
 
 /** What is known of a setting besides its schema; docs, example file, environment and flags are made from it. */

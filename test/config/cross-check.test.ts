@@ -13,6 +13,11 @@ async function refusal(content: string): Promise<readonly string[]> {
 
 describe('rules between settings', () => {
   it.each([
+    [
+      'a realm that is not served',
+      'policy: { rules: [{ match: { realm: shop } }] }',
+      ['policy.rules[0].match.realm matches none'],
+    ],
     ['production without a key file', 'environment: production', ['keys.file must be given in production']],
     [
       'gRPC beyond loopback',

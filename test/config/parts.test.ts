@@ -77,7 +77,8 @@ describe('policyFrom', () => {
   });
 
   it('carries rules over with their place, and leaves out what they do not say', async () => {
-    const file = temporaryFile(`policy:
+    const file = temporaryFile(`realms: [default, shop]
+policy:
   max_age: 20m
   rules:
     - { match: { path: /a, http_methods: [POST] }, require: mfa_recent }
