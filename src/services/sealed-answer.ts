@@ -20,5 +20,5 @@ export function openAnswer(box: SecretBox, owner: AnswerOwner, seed: Uint8Array)
 }
 
 function bindingOf({ realm, subject, requestId }: AnswerOwner) {
-  return { purpose: 'factor.answer', realm, subject, id: requestId };
+  return { purpose: 'request.answer', realm, subject, id: requestId };
 }

@@ -8,10 +8,10 @@ import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/stores.ts';
 import type { ReceiptClaims } from './contracts.ts';
 import { type RequestClaims, requestIdReused } from './request-claims.ts';
+import { openAnswer, sealAnswer } from './sealed-answer.ts';
 import type { SessionConnections } from './session-connection.ts';
 import { endOutcome, type SessionEndings } from './session-endings.ts';
 import type { ReceiptUse, SessionReceipts } from './session-receipts.ts';
-import { openSeed, sealSeed } from './session-seed.ts';
 import type { SessionUses } from './session-uses.ts';
 import type { Trail } from './trail.ts';
 
@@ -154,7 +154,7 @@ export class SessionCreation {
         JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))),
         JSON.stringify(endSessionIds),
       ],
-      seed: sealSeed(this.#deps.secrets, { realm, subject, requestId }, [sessionId, token]),
+      seed: sealAnswer(this.#deps.secrets, { realm, subject, requestId }, [sessionId, token]),
     });
   }
 
@@ -176,7 +176,7 @@ export class SessionCreation {
   async #repeat(command: NewSession, seed: Uint8Array): Promise<CreatedSession> {
     const { clock, secrets, store } = this.#deps;
     const { realm, subject, requestId } = command;
-    const [sessionId = '', token = ''] = openSeed(secrets, { realm, subject, requestId }, seed);
+    const [sessionId = '', token = ''] = openAnswer(secrets, { realm, subject, requestId }, seed) as readonly string[];
     const session = await store.read(realm, sessionId);
     if (!session) throw new Fault('not-found', 'SESSION_NOT_FOUND', 'the session of this request id is gone');
     const page = { realm, subject, includeEnded: true, limit: 200, now: clock.now() };

@@ -5,10 +5,10 @@ import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { RequestClaim, RotateSession, SessionStore } from '#src/ports/stores.ts';
 import type { ReceiptClaims } from './contracts.ts';
 import { type RequestClaims, requestIdReused } from './request-claims.ts';
+import { openAnswer, sealAnswer } from './sealed-answer.ts';
 import type { SessionCache } from './session-cache.ts';
 import type { SessionConnections } from './session-connection.ts';
 import type { ReceiptUse, SessionReceipts } from './session-receipts.ts';
-import { openSeed, sealSeed } from './session-seed.ts';
 import type { SessionUses } from './session-uses.ts';
 import type { SessionValidation } from './session-validation.ts';
 import type { Trail } from './trail.ts';
@@ -161,7 +161,7 @@ export class SessionRenewal {
 
   async #answerAgain(change: SessionChange, seed: Uint8Array): Promise<ChangedSession | undefined> {
     const { secrets, validation } = this.#deps;
-    const [token = ''] = openSeed(secrets, ownerOf(change), seed);
+    const [token = ''] = openAnswer(secrets, ownerOf(change), seed) as readonly string[];
     const session = await validation.find(change.realm, token);
     return session && { session, token };
   }
@@ -180,7 +180,7 @@ export class SessionRenewal {
         JSON.stringify(labels && Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))) ?? '',
         JSON.stringify([client?.ipAddress, client?.userAgent, client?.deviceId]),
       ],
-      seed: sealSeed(this.#deps.secrets, ownerOf(change), [token]),
+      seed: sealAnswer(this.#deps.secrets, ownerOf(change), [token]),
     });
   }
 
