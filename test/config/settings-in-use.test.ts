@@ -1,0 +1,30 @@
+import { globSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { SETTINGS } from '#src/config/keys.ts';
+import { reduceSource } from '../support/source-code.ts';
+
+const src = new URL('../../src/', import.meta.url);
+/** Where settings are put to use: the wiring, `serve`, the policy made from them, and the rules that refuse a start. */
+const users = [
+  'compose.ts',
+  ...globSync('compose/**/*.ts', { cwd: src }),
+  'cli/serve.ts',
+  'config/policy.ts',
+  'config/cross-check.ts',
+];
+const code = users.map((path) => reduceSource(readFileSync(new URL(path, src), 'utf8')).bare).join('\n');
+
+describe('every setting', () => {
+  it('is read by something, or says that it is for later', () => {
+    const unread = SETTINGS.filter(({ path, note }) => {
+      const name = path.at(-1) ?? '';
+      const section = path.at(-2);
+      const isOnlyOne = SETTINGS.filter((other) => other.path.at(-1) === name).length === 1;
+      const pattern = isOnlyOne || section === undefined ? `\\b${name}\\b` : `\\b${section}\\??\\.${name}\\b`;
+      // One with a single choice has nothing to tell apart yet.
+      const isFixed = /^one of [^,]+$/.test(note.expects);
+      return !note.later && !isFixed && !new RegExp(pattern).test(code);
+    });
+    expect(unread.map(({ key }) => key)).toEqual([]);
+  });
+});
