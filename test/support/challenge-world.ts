@@ -14,6 +14,7 @@ import { DAY, HOUR, MINUTE, SECOND } from '#src/domain/time.ts';
 import type { SigningKey, SigningKeyStore } from '#src/ports/stores.ts';
 import { ChallengeEngine, type ChallengeEngineOptions } from '#src/services/challenge-engine.ts';
 import type { SessionAuthority } from '#src/services/contracts.ts';
+import { Lanes } from '#src/services/lanes.ts';
 import type { OpenCommand } from '#src/services/open-command.ts';
 import type { Proof, ProofChecker, ProofVerdict } from '#src/services/proof.ts';
 import { Receipts } from '#src/services/receipts.ts';
@@ -138,6 +139,13 @@ export function factorOf(method: Factor['method'], over: Partial<Factor> = {}): 
   };
 }
 
+/** Writes every refusal by itself, so that a test can count them; folding has tests of its own. */
+class UnfoldedTrail extends Trail {
+  override refused(event: EventDraft): void {
+    this.append(event).catch(() => {});
+  }
+}
+
 export interface WorldOptions extends Partial<Omit<ChallengeEngineOptions, 'policy'>> {
   readonly policy?: Partial<Policy>;
   readonly seed?: string;
@@ -150,7 +158,7 @@ export function challengeWorld({ policy, seed = 'challenges', ...options }: Worl
   const metrics = new CountingMetrics();
   const log = new RecordingLog();
   const audit = new RecordingAudit();
-  const trail = new Trail({ audit, clock, random, metrics, log, foldMs: 1, maxFolding: 0 });
+  const trail = new UnfoldedTrail({ audit, clock, random, metrics, log, foldMs: MINUTE, maxFolding: 100 });
   const state = new MemoryChallengeState();
   const ring = createKeyRing(random);
   const keys = new MemorySigningKeys();
@@ -196,6 +204,7 @@ export function challengeWorld({ policy, seed = 'challenges', ...options }: Worl
       checker,
       signals,
       claims: new RequestClaims({ clock, digest: new HmacKeyedDigest({ ring }), ttlMs: HOUR }),
+      lanes: new Lanes({ maxWaiting: 256 }),
       trail,
       metrics,
       log,
