@@ -4,6 +4,6 @@ export interface Running {
   readonly addresses: Readonly<Record<string, string | undefined>>;
   /** What a person has to know of this start: what was made, what is loose. */
   readonly notices: readonly string[];
-  /** Stops gracefully and resolves when everything is closed, after `graceMs` at the latest by force. */
+  /** Stops gracefully: `shutdown.delay`, then `graceMs` for calls in flight. Resolves when everything is closed. */
   stop(graceMs: number): Promise<void>;
 }

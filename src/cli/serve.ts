@@ -23,11 +23,11 @@ export function untilStopped(sidecar: Running, config: Config['shutdown'], io: I
       for (const dispose of forget.splice(0)) dispose();
       done();
     };
-    const stop = (graceMs: number) => {
+    const stop = (graceMs: number, limitMs: number) => {
       const late = setTimeout(() => {
         io.err('sallyport: could not stop in time\n');
         io.exit(EXIT.internal);
-      }, graceMs + STOP_MARGIN_MS);
+      }, limitMs + STOP_MARGIN_MS);
       late.unref();
       forget.push(() => clearTimeout(late));
       sidecar.stop(graceMs).then(
@@ -42,8 +42,8 @@ export function untilStopped(sidecar: Running, config: Config['shutdown'], io: I
           io.err(
             `sallyport: ${signal}: stopping within ${(config.delay + config.grace) / 1000} s; once more is faster\n`,
           );
-          stop(config.delay + config.grace);
-        } else if (signals === 2) stop(0);
+          stop(config.grace, config.delay + config.grace);
+        } else if (signals === 2) stop(0, 0);
         else io.exit(EXIT.internal);
       }),
       io.onCrash((error) => {

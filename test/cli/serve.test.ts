@@ -31,7 +31,7 @@ describe('untilStopped', () => {
     const done = untilStopped(sidecar, shutdown, io);
     expect(sidecar.graces).toEqual([]);
     io.signal('SIGTERM');
-    expect(sidecar.graces).toEqual([11_000]);
+    expect(sidecar.graces).toEqual([10_000]);
     sidecar.letGo();
     await done;
     expect(io.listeners).toBe(0);
@@ -44,7 +44,7 @@ describe('untilStopped', () => {
     const done = untilStopped(sidecar, shutdown, io);
     io.signal('SIGINT');
     io.signal('SIGINT');
-    expect(sidecar.graces).toEqual([11_000, 0]);
+    expect(sidecar.graces).toEqual([10_000, 0]);
     io.signal('SIGINT');
     expect(io.exits).toEqual([70]);
     sidecar.letGo();
