@@ -1,13 +1,24 @@
 import { run } from './cli/program.ts';
 
-const { stdout, stderr } = process;
+const { stdin, stdout, stderr } = process;
 // A reader that has gone (`sallyport … | head`) is not a fault.
 for (const stream of [stdout, stderr]) stream.on('error', () => {});
+
+async function ask(question: string): Promise<string> {
+  const { createInterface } = await import('node:readline/promises');
+  const terminal = createInterface({ input: stdin, output: stdout });
+  try {
+    return (await terminal.question(question)).trim();
+  } finally {
+    terminal.close();
+  }
+}
 
 process.exitCode = await run(process.argv.slice(2), {
   env: process.env,
   out: (text) => stdout.write(text),
   err: (text) => stderr.write(text),
+  ...(stdin.isTTY && stdout.isTTY ? { ask } : {}),
   onSignal: (listener) => {
     const signals = ['SIGINT', 'SIGTERM'] as const;
     for (const signal of signals) process.on(signal, listener);

@@ -5,6 +5,8 @@ export interface Io {
   out(text: string): void;
   /** To stderr. */
   err(text: string): void;
+  /** Asks the person at the terminal for a line; absent when there is nobody to ask. */
+  readonly ask?: (question: string) => Promise<string>;
   /** SIGINT and SIGTERM; the disposer stops listening. */
   onSignal(listener: (signal: string) => void): () => void;
   /** An exception or rejection that nobody handled; the process is not to be trusted after it. */

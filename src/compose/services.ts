@@ -3,38 +3,31 @@ import type { BudgetLimits } from '#src/domain/failure-budget.ts';
 import type { Policy } from '#src/domain/policy.ts';
 import { decide } from '#src/domain/policy-decision.ts';
 import { DAY, MINUTE, SECOND } from '#src/domain/time.ts';
+import type { AuditLog } from '#src/ports/audit.ts';
 import type { Locator, UserAgentParser } from '#src/ports/devices.ts';
 import type { ReceiptTokens } from '#src/ports/receipt-tokens.ts';
 import type { Clock, KeyedDigest, Random, SecretBox, SlowHash } from '#src/ports/runtime.ts';
 import type { Signals } from '#src/ports/signals.ts';
 import type { AttemptStore, ChallengeStore, FactorStore, SessionStore, SigningKeyStore } from '#src/ports/stores.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
-import { ChallengeAccess } from '#src/services/challenge-access.ts';
-import { ChallengeEndings } from '#src/services/challenge-endings.ts';
-import { ChallengeExpiry } from '#src/services/challenge-expiry.ts';
-import { ChallengeOpening } from '#src/services/challenge-opening.ts';
-import { ChallengeWatches } from '#src/services/challenge-watch.ts';
-import { Challenges } from '#src/services/challenges.ts';
-import { CoarseTimer } from '#src/services/coarse-timer.ts';
+import { AuditReader } from '#src/services/audit-reader.ts';
+import { ChallengeEngine } from '#src/services/challenge-engine.ts';
 import { type FactorServices, factorServices } from '#src/services/factors.ts';
 import { Lanes } from '#src/services/lanes.ts';
 import { Operations } from '#src/services/operations.ts';
+import { PageTokens } from '#src/services/page-tokens.ts';
 import { Receipts } from '#src/services/receipts.ts';
-import { Redemption } from '#src/services/redemption.ts';
-import { RepeatedAnswers } from '#src/services/repeated-answers.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
 import { Sessions } from '#src/services/sessions.ts';
 import type { Trail } from '#src/services/trail.ts';
-import { Verification } from '#src/services/verification.ts';
 
 /** How long a request id is remembered: longer than any client retries. */
 const REQUEST_TTL = DAY;
 /** Longer than any receipt, challenge or request id can be of use. */
 const KEEP_CHALLENGES = 2 * DAY;
 const KEEP_SESSIONS = 30 * DAY;
-const MAX_WATCHES_PER_SUBJECT = 20;
+const MAX_STREAMS_PER_SUBJECT = 20;
 const MAX_WAITING_PROOFS = 64;
-const MAX_REMEMBERED_ANSWERS = 10_000;
 
 export interface ServiceDependencies {
   readonly config: Config;
@@ -46,6 +39,7 @@ export interface ServiceDependencies {
     readonly sessions: SessionStore;
     readonly signingKeys: SigningKeyStore;
   };
+  readonly audit: AuditLog;
   readonly trail: Trail;
   readonly signals: Signals;
   readonly box: SecretBox;
@@ -63,13 +57,10 @@ export interface ServiceDependencies {
 export interface Services {
   readonly sessions: Sessions;
   readonly factors: FactorServices;
-  readonly challenges: Challenges;
-  readonly verification: Verification;
-  readonly redemption: Redemption;
-  readonly watches: ChallengeWatches;
+  readonly engine: ChallengeEngine;
   readonly receipts: Receipts;
   readonly operations: Operations;
-  readonly timer: CoarseTimer;
+  readonly auditReader: AuditReader;
   /** Begins the sweeps. */
   start(): void;
   /** Ends them; resolves when nothing is under way. */
@@ -87,7 +78,6 @@ export function composeServices(deps: ServiceDependencies): Services {
   const made = { trail, signals, clock, random, metrics, log, box };
   const claims = new RequestClaims({ clock, digest, ttlMs: REQUEST_TTL });
   const lanes = new Lanes({ maxWaiting: MAX_WAITING_PROOFS });
-  const timer = new CoarseTimer({ clock, stepMs: SECOND / 4 });
   const receipts = new Receipts({
     ...made,
     tokens: deps.tokens,
@@ -146,64 +136,47 @@ export function composeServices(deps: ServiceDependencies): Services {
     },
   });
 
-  const endings = new ChallengeEndings({ ...made, challenges: stores.challenges });
-  const access = new ChallengeAccess({ ...made, challenges: stores.challenges, sessions: authority, endings });
-  const expiry = new ChallengeExpiry({ challenges: stores.challenges, endings, clock, log, keepMs: KEEP_CHALLENGES });
-  const opening = new ChallengeOpening({
+  const engine = new ChallengeEngine({
     ...made,
     challenges: stores.challenges,
+    attempts: stores.attempts,
     factors: stores.factors,
-    attempts: stores.attempts,
     sessions: authority,
-    endings,
-    claims,
-    policy,
-    decide,
-    budget,
-    maxOpen: config.challenge.max_open_per_subject,
-    receiptLifeMs: config.challenge.receipt_ttl,
-    opened: (challenge) => expiry.track(challenge),
-  });
-  const challenges = new Challenges({ ...made, opening, access, endings, challenges: stores.challenges, receipts });
-  const verification = new Verification({
-    ...made,
-    access,
-    endings,
-    challenges: stores.challenges,
-    attempts: stores.attempts,
+    receipts,
     checker: factors.checker,
     claims,
-    repeats: new RepeatedAnswers({ max: MAX_REMEMBERED_ANSWERS }),
+    decide,
     lanes,
-    budget,
-    receiptLifeMs: config.challenge.receipt_ttl,
+    options: {
+      policy,
+      budget,
+      maxOpenChallenges: config.challenge.max_open_per_subject,
+      receiptLifeMs: config.challenge.receipt_ttl,
+      heartbeatMs: config.challenge.heartbeat,
+      maxStreamsPerSubject: MAX_STREAMS_PER_SUBJECT,
+      maxStreams: config.limits.max_streams,
+      keepMs: KEEP_CHALLENGES,
+    },
   });
   return {
     sessions,
     factors,
-    challenges,
-    verification,
-    redemption: new Redemption({ ...made, receipts, challenges: stores.challenges, sessions: authority, claims }),
-    watches: new ChallengeWatches({
-      ...made,
-      access,
-      endings,
-      views: challenges,
-      challenges: stores.challenges,
-      timer,
-      heartbeatMs: config.challenge.heartbeat,
-      maxPerSubject: MAX_WATCHES_PER_SUBJECT,
-      max: config.limits.max_streams,
-    }),
+    engine,
     receipts,
     operations: new Operations({ attempts: stores.attempts, trail }),
-    timer,
+    auditReader: new AuditReader({
+      audit: deps.audit,
+      clock,
+      pageTokens: new PageTokens(box),
+      counters: () => trail.counters,
+      heartbeatMs: config.challenge.heartbeat,
+    }),
     start() {
       sessions.start();
-      expiry.start();
+      engine.expiry.start();
     },
     async stop() {
-      await Promise.all([sessions.stop(), expiry.stop()]);
+      await Promise.all([sessions.stop(), engine.expiry.stop()]);
     },
   };
 }

@@ -14,7 +14,7 @@ import { ChallengeWatches } from './challenge-watch.ts';
 import { Challenges } from './challenges.ts';
 import { CoarseTimer } from './coarse-timer.ts';
 import type { ReceiptAuthority, SessionAuthority } from './contracts.ts';
-import { Lanes } from './lanes.ts';
+import type { Lanes } from './lanes.ts';
 import type { ProofChecker } from './proof.ts';
 import { Redemption } from './redemption.ts';
 import { RepeatedAnswers } from './repeated-answers.ts';
@@ -22,8 +22,6 @@ import type { RequestClaims } from './request-claims.ts';
 import type { Trail } from './trail.ts';
 import { Verification } from './verification.ts';
 
-/** Answers of one person that may wait for their turn. */
-const MAX_WAITING = 256;
 /** Answers remembered by their request id in this process. */
 const MAX_REMEMBERED = 1_024;
 /** How exact heartbeats are. */
@@ -55,6 +53,8 @@ export interface ChallengeEngineDependencies {
   readonly checker: ProofChecker;
   readonly signals: Signals;
   readonly claims: RequestClaims;
+  /** The same that confirmations of enrolments queue in. */
+  readonly lanes: Lanes;
   readonly trail: Trail;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -94,7 +94,6 @@ export class ChallengeEngine {
       budget,
       receiptLifeMs,
       repeats: new RepeatedAnswers({ max: MAX_REMEMBERED }),
-      lanes: new Lanes({ maxWaiting: MAX_WAITING }),
     });
     this.redemption = new Redemption(deps);
     this.watches = new ChallengeWatches({

@@ -1,0 +1,45 @@
+import { codeAt, stepAt } from '#src/domain/totp.ts';
+
+/** The authenticator app: a person's, or played by the demo. */
+export class Phone {
+  readonly #seed: Uint8Array;
+  readonly #ask: ((question: string) => Promise<string>) | undefined;
+  /** A step before the current one is still accepted, so that the demo need not wait between codes. */
+  #nextStep = stepAt(Date.now()) - 1;
+
+  constructor(manualKey: string, ask: ((question: string) => Promise<string>) | undefined) {
+    this.#seed = fromBase32(manualKey.replaceAll(' ', ''));
+    this.#ask = ask;
+  }
+
+  async code(question: string): Promise<string> {
+    if (this.#ask) return this.#ask(question);
+    const code = codeAt(this.#seed, this.#nextStep);
+    this.#nextStep += 1;
+    return code;
+  }
+
+  /** Surely none of the codes that are right now. */
+  wrongCode(): string {
+    const right = new Set([-1, 0, 1, 2].map((offset) => codeAt(this.#seed, stepAt(Date.now()) + offset)));
+    let code = '000000';
+    for (let guess = 0; right.has(code); guess += 1) code = String(guess).padStart(6, '0');
+    return code;
+  }
+}
+
+/** RFC 4648 section 6, without padding. */
+function fromBase32(text: string): Uint8Array {
+  const bytes: number[] = [];
+  let buffer = 0;
+  let bits = 0;
+  for (const letter of text) {
+    buffer = ((buffer << 5) | 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter)) & 0xffff;
+    bits += 5;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes.push((buffer >> bits) & 0xff);
+    }
+  }
+  return Uint8Array.from(bytes);
+}

@@ -1,0 +1,141 @@
+import { mkdir } from 'node:fs/promises';
+import { BowserAgentParser } from './adapters/agent/bowser-parser.ts';
+import { NO_LOCATOR, openLocator } from './adapters/geo/mmdb-locator.ts';
+import { joseReceiptTokens } from './adapters/jose/receipt-tokens.ts';
+import { openLocalStorage } from './adapters/local/client.ts';
+import { MemorySignals } from './adapters/memory/signals.ts';
+import { HmacKeyedDigest } from './adapters/secrets/keyed-digest.ts';
+import { AesGcmSecretBox } from './adapters/secrets/secret-box.ts';
+import { ScryptSlowHash } from './adapters/secrets/slow-hash.ts';
+import { systemClock, systemRandom } from './adapters/system.ts';
+import { EventLoopLag } from './adapters/telemetry/event-loop-lag.ts';
+import { JsonLog } from './adapters/telemetry/json-log.ts';
+import { PrometheusMetrics } from './adapters/telemetry/prometheus-metrics.ts';
+import { loadKeys } from './compose/keys.ts';
+import { composeServices } from './compose/services.ts';
+import { composeTransport } from './compose/transport.ts';
+import { policyFrom } from './config/policy.ts';
+import type { Config } from './config/schema.ts';
+import type { EventType } from './domain/audit-event.ts';
+import { newId } from './domain/ids.ts';
+import type { Clock } from './ports/runtime.ts';
+import { Trail } from './services/trail.ts';
+import { VERSION } from './version.ts';
+
+/** What tests may put in place of the real thing. */
+export interface Overrides {
+  readonly clock?: Clock;
+}
+
+/** A running sidecar. */
+export interface Sidecar extends AsyncDisposable {
+  /** Where it listens, by listener. */
+  readonly addresses: Readonly<Record<string, string | undefined>>;
+  /** What a person has to know of this start: what was made, what is loose. */
+  readonly notices: readonly string[];
+  /** Readiness off, wait, stop accepting, end streams, finish calls, drain the trail, close. A second call with less time is faster. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/**
+ * Builds the sidecar from its settings, in the order in which things need one another. What was opened is on the stack, so
+ * a failed start releases it, and a stop closes it in reverse.
+ */
+export async function compose(config: Config, overrides: Overrides = {}): Promise<Sidecar> {
+  await using stack = new AsyncDisposableStack();
+  const random = systemRandom;
+  const clock = overrides.clock ?? systemClock;
+  const startedAt = clock.now();
+  const instanceId = newId('event', random.bytes(16)).slice(4, 12);
+  const log = new JsonLog({ level: config.log.level });
+  const lag = stack.use(new EventLoopLag());
+  const metrics = new PrometheusMetrics({ version: VERSION, eventLoopLag: () => lag.worst() / 1000 });
+
+  await mkdir(config.data_dir, { recursive: true, mode: 0o700 });
+  const keys = await loadKeys(config, random);
+  const box = new AesGcmSecretBox({ ring: keys.ring, random });
+  const locator = config.geo.file === '' ? NO_LOCATOR : await openLocator(config.geo.file);
+
+  let fatal: Error | undefined;
+  const storage = stack.use(
+    await openLocalStorage({
+      directory: config.data_dir,
+      keyRing: keys.ring,
+      maxAuditBytes: config.audit.max_bytes,
+      checkpointMs: config.audit.checkpoint_interval,
+      log,
+      onFatal: (error) => {
+        fatal = error;
+        log.error('the local store is gone; the sidecar has to be restarted', { error: error.message });
+      },
+    }),
+  );
+
+  const { fold_window: foldMs, max_folding: maxFolding } = config.audit;
+  const trail = new Trail({ audit: storage.audit, clock, random, metrics, log, foldMs, maxFolding });
+  stack.defer(() => trail.drain());
+  const policy = policyFrom(config);
+  const services = composeServices({
+    config,
+    policy,
+    stores: storage,
+    audit: storage.audit,
+    trail,
+    signals: new MemorySignals({ log }),
+    box,
+    digest: new HmacKeyedDigest({ ring: keys.ring }),
+    slowHash: new ScryptSlowHash(),
+    tokens: joseReceiptTokens,
+    locator,
+    agents: new BowserAgentParser(),
+    clock,
+    random,
+    metrics,
+    log,
+  });
+  const transport = stack.use(
+    composeTransport({
+      config,
+      policy,
+      services,
+      audit: storage.audit,
+      trail,
+      operatorToken: keys.operatorToken,
+      clock,
+      metrics,
+      log,
+      lag,
+      instanceId,
+      startedAt,
+      fatal: () => fatal,
+    }),
+  );
+
+  const note = (type: EventType) =>
+    trail.append(trail.draft(type, undefined, { realm: '', outcome: 'INFO', facts: { version: VERSION } }));
+  await note('sidecar.started');
+  services.start();
+  stack.defer(() => services.stop());
+  await transport.listen();
+  const opened = stack.move();
+
+  let stopping: Promise<void> | undefined;
+  const close = async (graceMs: number) => {
+    await transport.drain(config.shutdown.delay, graceMs);
+    await note('sidecar.stopped').catch((error: unknown) =>
+      log.warn('the stop could not be recorded', { error: String(error) }),
+    );
+    await opened.disposeAsync();
+  };
+  const stop = (graceMs: number) => {
+    if (stopping) transport.hurry();
+    stopping ??= close(graceMs);
+    return stopping;
+  };
+  return {
+    addresses: transport.addresses,
+    notices: keys.notices,
+    stop,
+    [Symbol.asyncDispose]: () => stop(0),
+  };
+}
