@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { loadSettings } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import { Fault } from '../domain/faults.ts';
 import { VERSION } from '../version.ts';
 import { renderBanner } from './banner.ts';
 import { CliError, EXIT } from './exit-codes.ts';
@@ -54,8 +55,17 @@ export function untilStopped(sidecar: Running, config: Config['shutdown'], io: I
   });
 }
 
-const inUse = (error: unknown): error is Error =>
-  error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+/** What a person has to know of a start that failed: one sentence, no stack, and a code that says whose turn it is. */
+function startFailure(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  if ('code' in error && error.code === 'EADDRINUSE')
+    return new CliError(EXIT.unavailable, `${error.message}; stop the other process or choose another address`);
+  if (error.name === 'KeyRingError' || error.name === 'SecretFileError')
+    return new CliError(EXIT.config, error.message);
+  // The only things a caller gives at start are settings.
+  if (error instanceof Fault && error.kind === 'invalid') return new CliError(EXIT.config, error.message);
+  return error;
+}
 
 export function registerServe(program: Command, io: Io): void {
   withSettings(program.command('serve'))
@@ -80,9 +90,7 @@ The first SIGINT or SIGTERM stops gracefully and exits with 0, a second one stop
       try {
         sidecar = await compose(config);
       } catch (error) {
-        if (inUse(error))
-          throw new CliError(EXIT.unavailable, `${error.message}; choose another with --set listeners.…`);
-        throw error;
+        throw startFailure(error);
       }
       const told = { ...sidecar, addresses: sidecar.addresses, notices: [...notices, ...sidecar.notices] };
       if (options.quiet) for (const notice of told.notices) io.err(`note: ${notice}\n`);

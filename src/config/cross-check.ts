@@ -102,12 +102,18 @@ export function crossCheck(
   isSet: (key: string) => boolean,
 ): { readonly problems: readonly CrossProblem[]; readonly notices: readonly string[] } {
   const problems = [...listenerProblems(config), ...ruleProblems(config)];
-  const { budget, sessions, policy, profile, environment, keys } = config;
-  if (environment === 'production' && keys.file === '')
-    problems.push({
-      path: ['keys', 'file'],
-      what: 'must be given in production: a key that is made on first start is lost with the volume',
-    });
+  const { budget, sessions, policy, profile, environment, keys, operator } = config;
+  const made = [
+    ['keys.file', keys.file, 'a key'],
+    ['operator.token_file', operator.token_file, 'a token'],
+  ] as const;
+  for (const [key, file, what] of made) {
+    if (environment === 'production' && file === '')
+      problems.push({
+        path: key.split('.'),
+        what: `must be given in production: ${what} made on first start lies beside the data`,
+      });
+  }
   if (budget.hard_attempts <= budget.short_attempts)
     problems.push({
       path: ['budget', 'hard_attempts'],

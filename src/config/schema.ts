@@ -210,10 +210,9 @@ export const schema = z.strictObject({
   reflection: toggle('Serves gRPC reflection, so that grpcurl needs no proto files.', true),
   listeners,
   keys: section('Keys that encrypt and sign what is stored.', {
-    file: text('The key ring; "" means keys.json in data_dir, made on first start.', ''),
-    group_readable: toggle(
-      'Accepts a key file that its group may read, as Kubernetes Secrets mounted with fsGroup are.',
-      false,
+    file: text(
+      'The key ring, readable by its owner alone (in production by its group too); "" means keys.json in data_dir, made on first start.',
+      '',
     ),
   }),
   operator: section('Callers with the operator role.', {

@@ -18,7 +18,11 @@ describe('rules between settings', () => {
       'policy: { rules: [{ match: { realm: shop } }] }',
       ['policy.rules[0].match.realm matches none'],
     ],
-    ['production without a key file', 'environment: production', ['keys.file must be given in production']],
+    [
+      'production without files for its key and token',
+      'environment: production',
+      ['keys.file must be given in production', 'operator.token_file must be given in production'],
+    ],
     [
       'gRPC beyond loopback',
       'listeners: { grpc: { address: "0.0.0.0:50051" } }',
@@ -105,7 +109,10 @@ describe('rules between settings', () => {
   });
 
   it.each([
-    ['production with a key file', 'environment: production\nkeys: { file: /run/secrets/keys.json }'],
+    [
+      'production with both files',
+      'environment: production\nkeys: { file: /run/keys.json }\noperator: { token_file: /run/token }',
+    ],
     [
       'loopback in its other spellings',
       'listeners: { grpc: { address: "[::1]:50051" }, http: { address: "localhost:8080" } }',
