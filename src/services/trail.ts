@@ -9,15 +9,17 @@ import type { Log, Metrics } from '../ports/telemetry.ts';
 export type EventFields = Omit<EventDraft, 'id' | 'at' | 'type' | 'caller' | 'correlationId'>;
 
 export interface TrailDependencies {
-  readonly audit: AuditLog;
+  readonly audit: Pick<AuditLog, 'append'>;
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
   readonly log: Log;
   /** Equal refusals within this time become one event with a count. */
   readonly foldMs: DurationMs;
-  /** How many different refusals may be folding at once; beyond it each is written as it comes. */
+  /** How many different refusals may be folding at once; beyond it all of one type, reason and caller become one event. */
   readonly maxFolding: number;
+  /** Refusals on their way to the disk at once; beyond it they are lost, and counted. */
+  readonly maxPending?: number;
 }
 
 interface Folding {
@@ -26,6 +28,10 @@ interface Folding {
   cancel: () => void;
 }
 
+const MAX_PENDING = 1_024;
+/** Loss is told at most this often. */
+const LOSS_REPORT_MS = 1_000;
+
 /**
  * How services write to the audit trail. Grants go into the store intent that makes them (`draft`), or are awaited
  * (`append`); refusals go on without waiting (`refused`), with a counted loss.
@@ -33,9 +39,22 @@ interface Folding {
 export class Trail {
   readonly #deps: TrailDependencies;
   readonly #folding = new Map<string, Folding>();
+  readonly #pending = new Set<Promise<void>>();
+  readonly #maxPending: number;
+  #folded = 0;
+  #lost = 0;
+  /** Lost and not told yet. */
+  #untold = 0;
+  #cancelReport: (() => void) | undefined;
 
   constructor(deps: TrailDependencies) {
     this.#deps = deps;
+    this.#maxPending = deps.maxPending ?? MAX_PENDING;
+  }
+
+  /** Refusals folded into others, and lost, since the start. */
+  get counters(): { readonly folded: number; readonly lost: number } {
+    return { folded: this.#folded, lost: this.#lost };
   }
 
   /** Makes an event; nothing is written yet. `caller` undefined means the sidecar itself. */
@@ -57,56 +76,132 @@ export class Trail {
     await this.#deps.audit.append(events);
   }
 
-  /** Writes without waiting. Repeats for one person, type, reason and caller fold into one event with a count. */
+  /**
+   * Writes without waiting. The first of its kind is written at once; repeats for one person, type, reason, caller and
+   * challenge fold into one event with a count. A flood of different ones folds by type, reason and caller alone.
+   */
   refused(event: EventDraft): void {
-    const key = [
-      event.realm,
-      event.subject ?? '',
-      event.type,
-      event.reason ?? '',
-      event.caller ?? '',
-      event.challengeId ?? '',
-    ].join('\n');
-    const folding = this.#folding.get(key);
-    if (folding) {
-      folding.folded += 1;
-      this.#deps.metrics.eventFolded();
+    const coarse = [event.realm, event.type, event.reason ?? '', event.caller ?? ''];
+    const key = [...coarse, event.subject ?? '', event.challengeId ?? ''].join('\n');
+    if (this.#fold(key)) return;
+    if (this.#folding.size < this.#deps.maxFolding) {
+      this.#write(event);
+      this.#begin(key, event);
       return;
     }
-    this.#write(event);
-    if (this.#folding.size >= this.#deps.maxFolding) return;
-    const entry: Folding = { first: event, folded: 0, cancel: () => {} };
-    entry.cancel = this.#deps.clock.schedule(this.#deps.foldMs, () => this.#unfold(key));
-    this.#folding.set(key, entry);
-  }
-
-  /** Writes what is still folded; at shutdown. Resolves when durable, or counted as lost. */
-  async drain(): Promise<void> {
-    const pending: Promise<void>[] = [];
-    for (const key of [...this.#folding.keys()]) {
-      this.#folding.get(key)?.cancel();
-      pending.push(this.#unfold(key));
+    const flood = coarse.join('\n');
+    if (this.#fold(flood)) return;
+    if (this.#folding.size >= 2 * this.#deps.maxFolding) {
+      this.#lose(event, 1, 'too many different refusals at once');
+      return;
     }
-    await Promise.all(pending);
+    this.#begin(flood, impersonal(event));
+    this.#fold(flood);
   }
 
-  async #unfold(key: string): Promise<void> {
+  /** Writes what is still folded and waits for all that is on its way; at shutdown. */
+  async drain(): Promise<void> {
+    for (const [key, folding] of [...this.#folding]) {
+      folding.cancel();
+      this.#unfold(key);
+    }
+    await this.#settled();
+    this.#cancelReport?.();
+    this.#reportLoss();
+    await this.#settled();
+    this.#cancelReport?.();
+  }
+
+  async #settled(): Promise<void> {
+    await Promise.all(this.#pending);
+  }
+
+  #fold(key: string): boolean {
+    const folding = this.#folding.get(key);
+    if (!folding) return false;
+    folding.folded += 1;
+    this.#folded += 1;
+    this.#deps.metrics.eventFolded();
+    return true;
+  }
+
+  #begin(key: string, first: EventDraft): void {
+    const cancel = this.#deps.clock.schedule(this.#deps.foldMs, () => this.#unfold(key));
+    this.#folding.set(key, { first, folded: 0, cancel });
+  }
+
+  #unfold(key: string): void {
     const folding = this.#folding.get(key);
     this.#folding.delete(key);
     if (!folding || folding.folded === 0) return;
     const { clock, random } = this.#deps;
-    await this.#write({
-      ...folding.first,
-      id: newId('event', random.bytes(16)),
-      at: clock.now(),
-      count: folding.folded,
+    const facts = { ...folding.first.facts, folded_since_ms: String(folding.first.at) };
+    const id = newId('event', random.bytes(16));
+    this.#write({ ...folding.first, id, at: clock.now(), count: folding.folded, facts });
+  }
+
+  #write(event: EventDraft): void {
+    const count = event.count ?? 1;
+    if (this.#pending.size >= this.#maxPending) {
+      this.#lose(event, count, 'too many refusals are waiting');
+      return;
+    }
+    const writing = this.#deps.audit.append([event]).then(
+      () => {},
+      (error: unknown) => this.#lose(event, count, String(error)),
+    );
+    this.#pending.add(writing);
+    void writing.then(() => this.#pending.delete(writing));
+  }
+
+  #lose(event: EventDraft, count: number, error: string): void {
+    this.#lost += count;
+    this.#untold += count;
+    this.#deps.metrics.eventsLost(count);
+    // One line for the first; the rest is in the counter and in the event that tells of them.
+    if (!this.#cancelReport) this.#deps.log.warn('refusal events are being lost', { type: event.type, error });
+    this.#scheduleReport();
+  }
+
+  #scheduleReport(): void {
+    this.#cancelReport ??= this.#deps.clock.schedule(LOSS_REPORT_MS, () => {
+      this.#cancelReport = undefined;
+      this.#reportLoss();
     });
   }
 
-  #write(event: EventDraft): Promise<void> {
-    return this.#deps.audit.append([event]).catch((error: unknown) => {
-      this.#deps.metrics.eventsLost(event.count ?? 1);
-      this.#deps.log.warn('a refusal event was lost', { type: event.type, error: String(error) });
-    });
+  /** Once the trail takes events again, one of them says how many it did not take. */
+  #reportLoss(): void {
+    if (this.#untold === 0) return;
+    const count = this.#untold;
+    this.#untold = 0;
+    const { audit, clock, random, metrics } = this.#deps;
+    const id = newId('event', random.bytes(16));
+    const type = 'audit.events_lost';
+    const event: EventDraft = { id, type, at: clock.now(), realm: '', outcome: 'FAILED', caller: 'sidecar', count };
+    const writing = audit.append([event]).then(
+      () => metrics.event(type, event.outcome),
+      () => {
+        this.#untold += count;
+        this.#scheduleReport();
+      },
+    );
+    this.#pending.add(writing);
+    void writing.then(() => this.#pending.delete(writing));
   }
+}
+
+/** What stands for many different people names none of them. */
+function impersonal(event: EventDraft): EventDraft {
+  const { id, type, at, realm, outcome, reason, caller, method } = event;
+  return {
+    id,
+    type,
+    at,
+    realm,
+    outcome,
+    ...(reason !== undefined && { reason }),
+    ...(caller !== undefined && { caller }),
+    ...(method !== undefined && { method }),
+  };
 }
