@@ -182,12 +182,6 @@ const limits = section('Bounds that keep the sidecar small.', {
   message_bytes: size('Largest request message.', '64KiB', ['4KiB', '4MiB']),
   max_streams: whole('Streams open at once, over all connections.', 20_000, [1, 1_000_000]),
   max_connections: whole('Connections to one listener at once.', 1_024, [1, 100_000]),
-  calls_per_connection: whole('Calls and streams at once on one gRPC connection.', 20_000, [1, 1_000_000]),
-  first_message_timeout: duration('Time for the first message of a call to arrive.', '10s', ['100ms', '5m']),
-  reader_timeout: duration('Time that the reader of a stream may take nothing before the stream is ended.', '30s', [
-    '1s',
-    '10m',
-  ]),
 });
 
 export const schema = z.strictObject({
