@@ -67,6 +67,8 @@ export function errorTypeOf(code: number): string {
 const MAX_MESSAGE = 512;
 const MAX_VALUE = 256;
 const MAX_VIOLATIONS = 8;
+const MAX_NAME = 96;
+const MAX_WORDS = 128;
 
 /** A fault as it goes over the wire, the same for every protocol. */
 export interface WireError {
@@ -103,7 +105,10 @@ export function toWireError(fault: Fault): WireError {
   if (violations && violations.length > 0) {
     const fieldViolations = violations
       .slice(0, MAX_VIOLATIONS)
-      .map(({ field, description }) => ({ field: bounded(field), description: bounded(description) }));
+      .map(({ field, description }) => ({
+        field: bounded(field, MAX_NAME),
+        description: bounded(description, MAX_WORDS),
+      }));
     details.push(detail(BadRequestSchema, { fieldViolations }));
   }
   if (preconditions && preconditions.length > 0) {
@@ -111,8 +116,8 @@ export function toWireError(fault: Fault): WireError {
       detail(PreconditionFailureSchema, {
         violations: preconditions.slice(0, MAX_VIOLATIONS).map((one) => ({
           type: one.type,
-          subject: bounded(one.subject),
-          description: bounded(one.description),
+          subject: bounded(one.subject, MAX_NAME),
+          description: bounded(one.description, MAX_WORDS),
         })),
       }),
     );

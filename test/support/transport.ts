@@ -4,6 +4,7 @@ import type { EventDraft, EventType } from '#src/domain/audit-event.ts';
 import type { Caller, Role } from '#src/domain/caller.ts';
 import type { EventFields } from '#src/services/trail.ts';
 import type { Mounted } from '#src/transport/call.ts';
+import { ConnectServer, type ConnectServerOptions } from '#src/transport/connect/connect-server.ts';
 import { buildEndpoints, type Endpoint } from '#src/transport/endpoint.ts';
 import { GrpcServer, type GrpcServerOptions } from '#src/transport/grpc/grpc-server.ts';
 import { Listener, tokenCheck } from '#src/transport/identity.ts';
@@ -115,6 +116,27 @@ export class Served {
       ...options,
     });
   }
+}
+
+/** A Connect server on a free loopback port; `url` is what clients need. */
+export async function serveConnect(options: ServedOptions & { readonly connect?: Partial<ConnectServerOptions> } = {}) {
+  const served = new Served(options);
+  const server = new ConnectServer({
+    addresses: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }],
+    listener: served.listener,
+    endpoints: served.endpoints,
+    pipeline: served.pipeline,
+    metrics: served.metrics,
+    log: served.log,
+    clock: systemClock,
+    maxMessageBytes: 64 * 1024,
+    maxConnections: 1000,
+    ...options.connect,
+  });
+  await server.listen();
+  const [bound] = server.addresses;
+  if (bound?.kind !== 'tcp') throw new Error('not on TCP');
+  return { served, server, url: `http://127.0.0.1:${bound.port}` };
 }
 
 /** A gRPC server on a free loopback port; `address` is what clients need. */
