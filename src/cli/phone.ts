@@ -1,4 +1,4 @@
-import { codeAt, stepAt } from '#src/domain/totp.ts';
+import { codeAt, seedOfManualKey, stepAt } from '#src/domain/totp.ts';
 
 /** The authenticator app: a person's, or played by the demo. */
 export class Phone {
@@ -8,7 +8,7 @@ export class Phone {
   #nextStep = stepAt(Date.now()) - 1;
 
   constructor(manualKey: string, ask: ((question: string) => Promise<string>) | undefined) {
-    this.#seed = fromBase32(manualKey.replaceAll(' ', ''));
+    this.#seed = seedOfManualKey(manualKey);
     this.#ask = ask;
   }
 
@@ -26,20 +26,4 @@ export class Phone {
     for (let guess = 0; right.has(code); guess += 1) code = String(guess).padStart(6, '0');
     return code;
   }
-}
-
-/** RFC 4648 section 6, without padding. */
-function fromBase32(text: string): Uint8Array {
-  const bytes: number[] = [];
-  let buffer = 0;
-  let bits = 0;
-  for (const letter of text) {
-    buffer = ((buffer << 5) | 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter)) & 0xffff;
-    bits += 5;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes.push((buffer >> bits) & 0xff);
-    }
-  }
-  return Uint8Array.from(bytes);
 }

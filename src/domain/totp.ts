@@ -123,6 +123,11 @@ export function totpManualKey(secret: Uint8Array): string {
   return (base32.encode(secret).match(/.{1,4}/g) ?? []).join(' ');
 }
 
+/** The seed behind such a key. Throws on anything that is not base32. */
+export function seedOfManualKey(key: string): Uint8Array {
+  return base32.decode(key.replaceAll(' ', ''));
+}
+
 function equal(a: string, b: string): boolean {
   return timingSafeEqual(Buffer.from(a, 'latin1'), Buffer.from(b, 'latin1'));
 }

@@ -6,6 +6,7 @@ import {
   isTotpCode,
   resynchronize,
   SEED_BYTES,
+  seedOfManualKey,
   stepAt,
   type TotpForm,
   totpKeyUri,
@@ -228,5 +229,15 @@ describe('what an authenticator app is given', () => {
 
   it('shows the key in groups of four, as RFC 4648 base32', () => {
     expect(totpManualKey(secret)).toBe('GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ');
+  });
+});
+
+describe('a key for typing', () => {
+  it('gives the seed back, with or without its spaces', () => {
+    const seed = Uint8Array.from({ length: 20 }, (_, index) => index * 7);
+    const key = totpManualKey(seed);
+    expect(seedOfManualKey(key)).toEqual(seed);
+    expect(seedOfManualKey(key.replaceAll(' ', ''))).toEqual(seed);
+    expect(() => seedOfManualKey('not base32!')).toThrow();
   });
 });
