@@ -97,7 +97,7 @@ const totp = section('Codes from authenticator apps (RFC 6238).', {
 });
 
 const enrollment = section('Adding factors.', {
-  first_factor_max_session_age: duration('The first factor needs a session that is younger than this.', '10m', [
+  first_factor_max_session_age: duration('The first factor needs a session that is younger than this.', '15m', [
     '10s',
     '24h',
   ]),
@@ -119,7 +119,7 @@ const sessions = section('Sessions.', {
     'evict_oldest',
   ),
   absolute: duration('A session ends this long after it was created, whatever happens.', '24h', ['1m', '30d']),
-  idle: duration('A session ends when it was not used for this long.', '30m', ['10s', '30d']),
+  idle: duration('A session ends when it was not used for this long.', '1h', ['10s', '30d']),
   cache_size: whole('Sessions kept in memory for ValidateSession; 0 for none.', 10_000, [0, 1_000_000]),
   touch_interval: duration(
     'Use of a session is written down this often at most; idle limits are exact to this.',

@@ -87,8 +87,8 @@ function acceptableMethods(
       return policy.criticalMethods.includes(method) ? undefined : 'policy.critical_methods does not name it';
     }
     if (method !== 'backup_code' || rule?.methods !== undefined) return undefined;
-    const getsBackIn = request.purpose === 'login' || request.purpose === 'factor_change';
-    return getsBackIn ? undefined : 'backup codes are for getting back in';
+    // Not for changing factors either: a change needs a proof at least as strong, which a code is not.
+    return request.purpose === 'login' ? undefined : 'backup codes are for getting back in';
   };
   const acceptable: Method[] = [];
   for (const method of policy.methods) {
@@ -116,7 +116,9 @@ export function decide(policy: Policy, request: PolicyRequest): PolicyDecision {
   if (require === 'deny') return { verdict: 'deny', ...decided };
 
   const needsSession = require !== 'none';
-  if (!policy.mfaEnabled) {
+  // With MFA off a stolen session could otherwise take the person's factors away for when it is on again.
+  const guardsFactors = request.purpose === 'factor_change' && request.enrolled.length > 0;
+  if (!policy.mfaEnabled && !guardsFactors) {
     notes.push('mfa.enabled is off: allowed without a proof');
     return { verdict: 'allow', reason: 'MFA_DISABLED', needsSession, ...decided, rule: 'mfa.enabled' };
   }

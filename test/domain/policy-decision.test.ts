@@ -89,7 +89,7 @@ describe('methods', () => {
     const verdictFor = (purpose: 'action' | 'login' | 'factor_change' | 'step_up') =>
       decide(policy, policyRequest({ purpose, enrolled, sensitivity: 'sensitive' }));
     expect(verdictFor('login')).toMatchObject({ methods: ['backup_code'], ttlMs: 120_000 });
-    expect(verdictFor('factor_change')).toMatchObject({ methods: ['backup_code'], ttlMs: 180_000 });
+    expect(verdictFor('factor_change')).toMatchObject({ methods: [], ttlMs: 180_000 });
     expect(verdictFor('action')).toMatchObject({ methods: [] });
     expect(verdictFor('step_up')).toMatchObject({ methods: [] });
   });
@@ -242,6 +242,15 @@ describe('MFA switched off', () => {
       rule: 'mfa.enabled',
       needsSession: sensitivity === 'critical',
     });
+  });
+
+  it('still guards the factors of a person who has some, for when it is on again', () => {
+    const change = { purpose: 'factor_change', sensitivity: 'sensitive' } as const;
+    expect(decide(shippedPolicy(off), policyRequest({ ...change, enrolled: ['totp'] }))).toMatchObject({
+      verdict: 'challenge',
+      methods: ['totp'],
+    });
+    expect(decide(shippedPolicy(off), policyRequest({ ...change, enrolled: [] }))).toMatchObject({ verdict: 'allow' });
   });
 
   it('still denies what a rule denies', () => {
