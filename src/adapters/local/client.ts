@@ -20,6 +20,8 @@ export interface LocalStorageOptions {
   readonly maxPending?: number;
   /** How long a call may take; 5 s if absent. */
   readonly timeoutMs?: DurationMs;
+  /** How long the start may take, the check of the audit file included; 60 s if absent. */
+  readonly startTimeoutMs?: DurationMs;
   readonly log: Log;
   /** The worker is gone and every call fails from now on: the process has to stop. Called at most once. */
   readonly onFatal: (error: Error) => void;
@@ -66,7 +68,7 @@ export async function openLocalStorage(options: LocalStorageOptions): Promise<Lo
     },
   });
   try {
-    await channel.started();
+    await channel.started(options.startTimeoutMs ?? 60_000);
   } catch (error) {
     await channel.close();
     throw error;

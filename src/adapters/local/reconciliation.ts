@@ -19,33 +19,38 @@ export interface ReconciliationParts {
 }
 
 /**
- * Brings both files in line after a crash or a failed commit, which can only leave events without their effect: keys
- * that such events use go back into the state, one `audit.unconfirmed` event names the events, and the state takes over
- * the position of the audit file. `confirmed` is the last position known to be in the state. Answers how many events it
- * named; throws when one of the files cannot be written, and then may be called again.
+ * A crash or a failed commit of the state can only leave events without their effect. Names those after `confirmed`, the
+ * last position known to be in the state, in one `audit.unconfirmed` event; answers how many there were. Throws when the
+ * audit file cannot be written.
  */
-export function reconcile(parts: ReconciliationParts, confirmed: number): number {
-  const { audit, keys, transaction } = parts;
+export function nameUnconfirmed(parts: ReconciliationParts, confirmed: number): number {
+  const { audit } = parts;
   // Staging nothing makes an audit file that failed look at itself anew, so that its head is certain.
   audit.stage([]);
-  const unconfirmed = effectsAfter(audit, confirmed);
+  const events = effectsAfter(audit, confirmed);
+  if (events.length > 0) {
+    audit.stage([unconfirmedEvent(parts, events)]);
+    audit.commit();
+  }
+  return events.length;
+}
+
+/**
+ * Makes the state take over where the audit file stands, with the keys of persons that a lost commit took while events
+ * use them. Throws when the state cannot be written.
+ */
+export function takeOver({ audit, keys, transaction }: ReconciliationParts): void {
   try {
     for (const key of audit.stashedKeys()) keys.restore(key);
-    if (unconfirmed.length > 0) {
-      audit.stage([unconfirmedEvent(parts, unconfirmed)]);
-      audit.commit();
-    }
     writeAuditPosition(transaction, audit.head());
     transaction.commit();
     keys.committed();
   } catch (error) {
-    audit.rollback();
     transaction.rollback();
     keys.rolledBack();
     throw error;
   }
   audit.dropStashedKeys();
-  return unconfirmed.length;
 }
 
 /** The audit file notes its own checkpoint key, which has nothing to do with the state. */

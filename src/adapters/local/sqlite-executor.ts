@@ -3,7 +3,7 @@ import type { EventDraft } from '#src/domain/audit-event.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { writeAuditPosition } from './audit-position.ts';
-import { type ReconciliationParts, reconcile } from './reconciliation.ts';
+import { nameUnconfirmed, type ReconciliationParts, takeOver } from './reconciliation.ts';
 import { storeFault } from './sqlite-connection.ts';
 
 export interface SqliteExecutorOptions extends ReconciliationParts {
@@ -76,21 +76,24 @@ export class SqliteExecutor implements SqlExecutor {
    * before a commit too, now and then. Not to be called while units run.
    */
   bringInLine(): boolean {
-    const { audit, log, now } = this.#options;
+    const { audit, log, now, onAppend } = this.#options;
     if (!this.#apart) return true;
     if (Math.abs(now() - this.#lastTryMs) < RECONCILE_PAUSE_MS) return false;
     this.#lastTryMs = now();
     try {
-      const unconfirmed = reconcile(this.#options, this.#confirmed);
-      if (unconfirmed > 0) log.warn('events without a certain effect were named in the audit trail', { unconfirmed });
+      const unconfirmed = nameUnconfirmed(this.#options, this.#confirmed);
+      this.#confirmed = audit.head().position;
+      if (unconfirmed > 0) {
+        log.warn('events without a certain effect were named in the audit trail', { unconfirmed });
+        onAppend();
+      }
+      takeOver(this.#options);
     } catch (error) {
       log.error('the local files cannot be brought in line yet', { error: String(error) });
       return false;
     }
-    this.#confirmed = audit.head().position;
     this.#positionStale = false;
     this.#apart = false;
-    this.#options.onAppend();
     return true;
   }
 

@@ -47,9 +47,16 @@ export class WorkerChannel {
     worker.on('exit', (code) => this.#die(new Error(`the storage worker stopped with exit code ${code}`)));
   }
 
-  /** Resolves once the worker serves; rejects with its Fault if it could not start. */
-  started(): Promise<void> {
-    return this.#started.promise;
+  /** Resolves once the worker serves; rejects with its Fault if it could not start, or after this time. */
+  async started(timeoutMs: DurationMs): Promise<void> {
+    const timer = setTimeout(() => {
+      this.#started.reject(unavailable(`the local store did not start in time (${timeoutMs} ms)`));
+    }, timeoutMs);
+    try {
+      await this.#started.promise;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   call(port: Call['port'], method: string, args: readonly unknown[]): Promise<unknown> {
@@ -78,6 +85,8 @@ export class WorkerChannel {
       await this.#ended.promise;
       clearTimeout(force);
     }
+    // Whatever happens to a worker that never served was told already.
+    if (this.#state === 'starting') this.#state = 'closing';
     await this.#options.worker.terminate();
   }
 
