@@ -1,4 +1,8 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+
+/** Tests call tools by name; ours come first. */
+const tools = ['.tools/bin', 'node_modules/.bin'].map((folder) => fileURLToPath(new URL(folder, import.meta.url)));
 
 const project = (name: string, include: string[], timeout: number) => ({
   extends: true as const,
@@ -10,6 +14,7 @@ export default defineConfig({
     // Two cores: one file at a time keeps servers, clocks and crash loops from disturbing one another.
     fileParallelism: false,
     pool: 'forks',
+    env: { PATH: [...tools, process.env['PATH']].join(':') },
     projects: [
       project(
         'unit',
