@@ -175,9 +175,11 @@ export class ChainVerifier {
     const { row, columns } = item;
     const expected = this.#expected;
     if (row.chainId !== chain.chainId || row.sequence !== expected) {
-      // The bytes of the row that belongs here, under another number: the number was altered.
-      if (sameBytes(rowHash(chain.chainId, expected, row.previousHash, row.record), row.hash))
-        return this.#bad('EDITED', expected, `row ${expected} carries the number ${row.sequence}`);
+      // The bytes of the row that belongs here, under another number: altered, or exchanged with a later one.
+      if (sameBytes(rowHash(chain.chainId, expected, row.previousHash, row.record), row.hash)) {
+        this.#wanted = this.#bad('EDITED', expected, `row ${expected} carries the number ${row.sequence}`);
+        return undefined;
+      }
       if (row.chainId !== chain.chainId)
         return this.#bad(
           'LINK',

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, openSync } from 'node:fs';
 import { basename } from 'node:path';
 import SqliteDatabase, { type Database, type Options } from 'better-sqlite3';
 import type { EventDraft, EventType } from '#src/domain/audit-event.ts';
@@ -187,6 +187,9 @@ export function damageEvent(
 }
 
 function openToWrite(options: VolumeOptions): Database {
+  // For its owner alone from the first byte on; SQLite gives the log beside it the same mode.
+  closeSync(openSync(options.path, 'a', 0o600));
+  chmodSync(options.path, 0o600);
   const db = open(options, {});
   try {
     db.pragma('journal_mode = WAL');

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import SqliteDatabase from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
@@ -17,6 +17,15 @@ describe('the audit file', () => {
     expect(file.query({}, 100).map(({ type }) => type)).toContain('audit.chain_started');
     file.close();
     expect(bench.damages).toEqual([]);
+  });
+
+  it('is for its owner alone', () => {
+    const bench = auditBench();
+    const file = bench.open();
+    writeEvents(bench, file, 1);
+    for (const name of ['audit.db', 'audit.db-wal', 'audit.db-shm', 'audit.anchor'])
+      expect(statSync(join(bench.folder, name)).mode & 0o077, name).toBe(0);
+    file.close();
   });
 
   it('goes on with the same chain after a restart', () => {

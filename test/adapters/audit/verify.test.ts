@@ -176,6 +176,8 @@ describe('verifying a file', () => {
     expect(kindAfter('DELETE FROM events WHERE position = 9')).toBe('MISSING 9');
     expect(kindAfter('DELETE FROM events WHERE position < 4')).toBe('MISSING 1');
     expect(kindAfter('UPDATE events SET position = 99 WHERE position = 9')).toBe('REORDERED 9');
+    expect(kindAfter('UPDATE events SET sequence = 99 WHERE position = 9')).toBe('EDITED 9');
+    expect(kindAfter('UPDATE events SET sequence = 29 - sequence WHERE position IN (9, 20)')).toBe('REORDERED 9');
     expect(kindAfter('DELETE FROM events WHERE position > 30')).toBe('TRUNCATED 31');
     expect(kindAfter('DELETE FROM events')).toBe('TRUNCATED 1');
     expect(kindAfter('UPDATE checkpoints SET signature = zeroblob(64)')).toMatch(/^SIGNATURE /);
