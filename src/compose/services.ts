@@ -2,7 +2,7 @@ import type { Config } from '#src/config/schema.ts';
 import type { BudgetLimits } from '#src/domain/failure-budget.ts';
 import type { Policy } from '#src/domain/policy.ts';
 import { decide } from '#src/domain/policy-decision.ts';
-import { DAY, MINUTE, SECOND } from '#src/domain/time.ts';
+import { DAY, SECOND } from '#src/domain/time.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { Locator, UserAgentParser } from '#src/ports/devices.ts';
 import type { ReceiptTokens } from '#src/ports/receipt-tokens.ts';
@@ -27,7 +27,7 @@ const REQUEST_TTL = DAY;
 const KEEP_CHALLENGES = 2 * DAY;
 const KEEP_SESSIONS = 30 * DAY;
 const MAX_STREAMS_PER_SUBJECT = 20;
-const MAX_WAITING_PROOFS = 64;
+const MAX_WAITING_PROOFS = 256;
 
 export interface ServiceDependencies {
   readonly config: Config;
@@ -83,7 +83,7 @@ export function composeServices(deps: ServiceDependencies): Services {
     tokens: deps.tokens,
     keys: stores.signingKeys,
     issuer: 'sallyport',
-    refreshMs: MINUTE,
+    refreshMs: 5 * SECOND,
   });
   const sessions = new Sessions({
     ...made,

@@ -89,6 +89,11 @@ export class ChallengeOpening {
         metadata: { rule: decision.rule },
       });
     }
+    if (decision.verdict === 'allow' && decision.reason === 'NOT_REQUIRED' && decision.needsSession && !session) {
+      throw this.#refuse(asked, 'unauthenticated', 'SESSION_INVALID', 'the policy asks for a session; give its token', {
+        metadata: { rule: decision.rule },
+      });
+    }
     if (decision.verdict === 'allow') return this.#store(asked, this.#bypassed(asked, decision.reason));
     const offers = this.#offers(asked, decision, usable);
     if (isLocked(budget, now) && offers.every((offer) => isGuessable(offer.method))) {
@@ -162,8 +167,8 @@ export class ChallengeOpening {
 
   #refuse(
     asked: Asked,
-    kind: 'denied' | 'precondition' | 'limited',
-    reason: 'POLICY_DENIED' | 'MFA_NOT_ENROLLED' | 'METHOD_NOT_OFFERED' | 'SUBJECT_LOCKED',
+    kind: 'denied' | 'precondition' | 'limited' | 'unauthenticated',
+    reason: 'POLICY_DENIED' | 'SESSION_INVALID' | 'MFA_NOT_ENROLLED' | 'METHOD_NOT_OFFERED' | 'SUBJECT_LOCKED',
     message: string,
     details: FaultDetails,
   ): Fault {

@@ -81,6 +81,20 @@ describe('a challenge that needs no proof', () => {
     expect(world.metrics.count('challengeEnded', 'none', 'APPROVED', reason)).toBe(1);
   });
 
+  it('still needs the session that the policy asks for', async () => {
+    const world = challengeWorld();
+    const ask = (over: Parameters<typeof openCommand>[0]) =>
+      world.challenges.open(APP, openCommand({ sensitivity: 'normal', ...over }));
+    await expect(ask({})).rejects.toMatchObject({ kind: 'unauthenticated', reason: 'SESSION_INVALID' });
+    expect(world.state.events).toEqual([]);
+    expect(world.audit.events).toMatchObject([{ type: 'request.refused', reason: 'SESSION_INVALID', subject: 'ann' }]);
+    world.sessions.give('tok');
+    expect((await ask({ sessionToken: 'tok' })).challenge).toMatchObject({
+      state: 'APPROVED',
+      approvalReason: 'NOT_REQUIRED',
+    });
+  });
+
   it('is not granted when the store cannot record it', async () => {
     const world = challengeWorld({ policy: { mfaEnabled: false } });
     world.state.failure = new Error('disk full');
