@@ -11,14 +11,14 @@ import type { Signals } from '#src/ports/signals.ts';
 import type { AttemptStore, ChallengeStore, FactorStore, SessionStore, SigningKeyStore } from '#src/ports/stores.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
 import { AuditReader } from '#src/services/audit-reader.ts';
-import { ChallengeEngine } from '#src/services/challenge-engine.ts';
-import { type FactorServices, factorServices } from '#src/services/factors.ts';
+import { ChallengeEngine } from '#src/services/challenges/challenge-engine.ts';
+import { Receipts } from '#src/services/challenges/receipts.ts';
+import { type FactorServices, factorServices } from '#src/services/factors/factors.ts';
 import { Lanes } from '#src/services/lanes.ts';
 import { Operations } from '#src/services/operations.ts';
 import { PageTokens } from '#src/services/page-tokens.ts';
-import { Receipts } from '#src/services/receipts.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
-import { Sessions } from '#src/services/sessions.ts';
+import { Sessions } from '#src/services/sessions/sessions.ts';
 import type { Trail } from '#src/services/trail.ts';
 
 /** How long a request id is remembered: longer than any client retries. */

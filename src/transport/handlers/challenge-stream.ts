@@ -2,12 +2,12 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { Fault } from '#src/domain/faults.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { VerifyChallengeRequest, VerifyChallengeResponseSchema } from '#src/gen/sallyport/v1/challenge_pb.js';
-import type { ChallengeRef } from '#src/services/challenge-access.ts';
-import type { ChallengeWatches, Watch, WatchNews } from '#src/services/challenge-watch.ts';
-import type { Challenges } from '#src/services/challenges.ts';
-import type { CoarseTimer } from '#src/services/coarse-timer.ts';
-import type { Redemption } from '#src/services/redemption.ts';
-import type { Verification } from '#src/services/verification.ts';
+import type { ChallengeRef } from '#src/services/challenges/challenge-access.ts';
+import type { ChallengeWatches, Watch, WatchNews } from '#src/services/challenges/challenge-watch.ts';
+import type { Challenges } from '#src/services/challenges/challenges.ts';
+import type { CoarseTimer } from '#src/services/challenges/coarse-timer.ts';
+import type { Redemption } from '#src/services/challenges/redemption.ts';
+import type { Verification } from '#src/services/challenges/verification.ts';
 import type { CallContext } from '../call.ts';
 import {
   challengeToProto,

@@ -5,8 +5,8 @@ import type {
   ChallengeService,
   WatchChallengeResponseSchema,
 } from '#src/gen/sallyport/v1/challenge_pb.js';
-import type { ChallengeRef } from '#src/services/challenge-access.ts';
-import type { WatchNews } from '#src/services/challenge-watch.ts';
+import type { ChallengeRef } from '#src/services/challenges/challenge-access.ts';
+import type { WatchNews } from '#src/services/challenges/challenge-watch.ts';
 import type { CallContext, Handlers } from '../call.ts';
 import {
   challengeToProto,

@@ -1,7 +1,7 @@
 import { Fault, invalidFields } from '#src/domain/faults.ts';
 import type { ConfirmEnrollmentRequest, FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
 import type { Log } from '#src/ports/telemetry.ts';
-import type { FactorServices } from '#src/services/factors.ts';
+import type { FactorServices } from '#src/services/factors/factors.ts';
 import type { Handlers } from '../call.ts';
 import { clientFromProto, type Realms, realmOf } from '../mapping/common.ts';
 import { beginFromProto, begunToProto, factorToProto, qrFormatsFromProto, statusToProto } from '../mapping/factor.ts';

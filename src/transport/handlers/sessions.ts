@@ -4,7 +4,7 @@ import type {
   UpdateSessionRequest,
   ValidateSessionResponse,
 } from '#src/gen/sallyport/v1/session_pb.js';
-import type { Sessions } from '#src/services/sessions.ts';
+import type { Sessions } from '#src/services/sessions/sessions.ts';
 import type { Handlers } from '../call.ts';
 import { clientFromProto, type Realms, realmOf } from '../mapping/common.ts';
 import { revocationToProto, sessionToProto, validSessionToProto } from '../mapping/session.ts';

@@ -8,8 +8,8 @@ import {
   type GetMfaStatusResponseSchema,
   QrFormat,
 } from '#src/gen/sallyport/v1/factor_pb.js';
-import type { BeginCommand, BegunEnrollment } from '#src/services/enrollment.ts';
-import type { MfaStatus } from '#src/services/mfa-status.ts';
+import type { BeginCommand, BegunEnrollment } from '#src/services/factors/enrollment.ts';
+import type { MfaStatus } from '#src/services/factors/mfa-status.ts';
 import type { QrFormat as DrawnFormat, QrImages } from '../qr.ts';
 import { clientFromProto, methodFromProto, methodToProto, type Realms, realmOf, timestampToProto } from './common.ts';
 

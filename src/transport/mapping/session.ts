@@ -11,7 +11,7 @@ import {
   type ValidateSessionResponse,
   ValidateSessionResponseSchema,
 } from '#src/gen/sallyport/v1/session_pb.js';
-import type { ValidSession } from '#src/services/session-cache.ts';
+import type { ValidSession } from '#src/services/sessions/session-cache.ts';
 import { deviceToProto, timestampToProto } from './common.ts';
 
 const END_REASON: Readonly<Record<DomainReason, EndReason>> = {

@@ -1,0 +1,110 @@
+import type { Challenge } from '#src/domain/challenge.ts';
+import type { BudgetLimits } from '#src/domain/failure-budget.ts';
+import type { Policy, PolicyDecision, PolicyRequest } from '#src/domain/policy.ts';
+import type { DurationMs } from '#src/domain/time.ts';
+import type { Clock, Random } from '#src/ports/runtime.ts';
+import type { Signals } from '#src/ports/signals.ts';
+import type { AttemptStore, ChallengeStore, FactorStore } from '#src/ports/stores.ts';
+import type { Log, Metrics } from '#src/ports/telemetry.ts';
+import type { ReceiptAuthority, SessionAuthority } from '../contracts.ts';
+import type { Lanes } from '../lanes.ts';
+import type { RequestClaims } from '../request-claims.ts';
+import type { Trail } from '../trail.ts';
+import { ChallengeAccess } from './challenge-access.ts';
+import { ChallengeEndings } from './challenge-endings.ts';
+import { ChallengeExpiry } from './challenge-expiry.ts';
+import { ChallengeOpening } from './challenge-opening.ts';
+import { ChallengeWatches } from './challenge-watch.ts';
+import { Challenges } from './challenges.ts';
+import { CoarseTimer } from './coarse-timer.ts';
+import type { ProofChecker } from './proof.ts';
+import { Redemption } from './redemption.ts';
+import { RepeatedAnswers } from './repeated-answers.ts';
+import { Verification } from './verification.ts';
+
+/** Answers remembered by their request id in this process. */
+const MAX_REMEMBERED = 1_024;
+/** How exact heartbeats are. */
+const TIMER_STEP: DurationMs = 250;
+
+export interface ChallengeEngineOptions {
+  readonly policy: Policy;
+  readonly budget: BudgetLimits;
+  /** Open challenges of one person at once. */
+  readonly maxOpenChallenges: number;
+  readonly receiptLifeMs: DurationMs;
+  readonly heartbeatMs: DurationMs;
+  /** Streams that follow challenges of one person, and all of them. */
+  readonly maxStreamsPerSubject: number;
+  readonly maxStreams: number;
+  /** How long ended challenges and spent receipts are kept; more than any receipt lives. */
+  readonly keepMs: DurationMs;
+}
+
+export interface ChallengeEngineDependencies {
+  readonly options: ChallengeEngineOptions;
+  /** domain/policy-decision.ts */
+  readonly decide: (policy: Policy, request: PolicyRequest) => PolicyDecision;
+  readonly challenges: ChallengeStore;
+  readonly attempts: AttemptStore;
+  readonly factors: Pick<FactorStore, 'list'>;
+  readonly sessions: SessionAuthority;
+  readonly receipts: ReceiptAuthority;
+  readonly checker: ProofChecker;
+  readonly signals: Signals;
+  readonly claims: RequestClaims;
+  /** The same that confirmations of enrolments queue in. */
+  readonly lanes: Lanes;
+  readonly trail: Trail;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** All that belongs to challenges, wired together. Call `expiry.start()` once the stores are there, `expiry.stop()` at the end. */
+export class ChallengeEngine {
+  readonly challenges: Challenges;
+  readonly verification: Verification;
+  readonly redemption: Redemption;
+  readonly watches: ChallengeWatches;
+  readonly expiry: ChallengeExpiry;
+  readonly timer: CoarseTimer;
+
+  constructor(deps: ChallengeEngineDependencies) {
+    const { options, clock } = deps;
+    const { budget, receiptLifeMs } = options;
+    const endings = new ChallengeEndings(deps);
+    const access = new ChallengeAccess({ ...deps, endings });
+    this.timer = new CoarseTimer({ clock, stepMs: TIMER_STEP });
+    this.expiry = new ChallengeExpiry({ ...deps, endings, keepMs: options.keepMs });
+    const opening = new ChallengeOpening({
+      ...deps,
+      endings,
+      policy: options.policy,
+      maxOpen: options.maxOpenChallenges,
+      receiptLifeMs,
+      opened: (challenge: Challenge) => this.expiry.track(challenge),
+    });
+    this.challenges = new Challenges({ ...deps, opening, access, endings });
+    this.verification = new Verification({
+      ...deps,
+      access,
+      endings,
+      budget,
+      receiptLifeMs,
+      repeats: new RepeatedAnswers({ max: MAX_REMEMBERED }),
+    });
+    this.redemption = new Redemption(deps);
+    this.watches = new ChallengeWatches({
+      ...deps,
+      access,
+      endings,
+      views: this.challenges,
+      timer: this.timer,
+      heartbeatMs: options.heartbeatMs,
+      maxPerSubject: options.maxStreamsPerSubject,
+      max: options.maxStreams,
+    });
+  }
+}

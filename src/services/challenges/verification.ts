@@ -1,0 +1,323 @@
+import type { EventDraft } from '#src/domain/audit-event.ts';
+import { type Caller, mayKnow } from '#src/domain/caller.ts';
+import { type Challenge, isTerminal, receiptExpiry } from '#src/domain/challenge.ts';
+import { type BudgetLimits, isLocked } from '#src/domain/failure-budget.ts';
+import { Fault } from '#src/domain/faults.ts';
+import { newId } from '#src/domain/ids.ts';
+import { type DurationMs, isOver } from '#src/domain/time.ts';
+import type { Clock, Random } from '#src/ports/runtime.ts';
+import type { AttemptStore, ChallengeStore, RequestClaim } from '#src/ports/stores.ts';
+import type { Metrics } from '#src/ports/telemetry.ts';
+import type { Lanes } from '../lanes.ts';
+import { type RequestClaims, requestIdReused } from '../request-claims.ts';
+import type { Trail } from '../trail.ts';
+import { type ChallengeAccess, type ChallengeRef, challengeEnded } from './challenge-access.ts';
+import { type ChallengeEndings, eventFields, gone } from './challenge-endings.ts';
+import { methodNotOffered } from './challenges.ts';
+import type { Proof, ProofChecker, ProofVerdict } from './proof.ts';
+import type { RepeatedAnswers } from './repeated-answers.ts';
+
+export type Refusal = 'PROOF_WRONG' | 'PROOF_REPLAYED' | 'LOCKED';
+
+export type AnswerOutcome =
+  | { readonly outcome: 'finished'; readonly challenge: Challenge }
+  /** `reason` only for callers that may know, and only they get a number above 0. */
+  | { readonly outcome: 'refused'; readonly attemptsLeft: number; readonly reason?: Refusal };
+
+export interface AnswerCommand extends ChallengeRef {
+  readonly proof: Proof;
+  readonly requestId: string;
+}
+
+export interface VerificationDependencies {
+  readonly access: ChallengeAccess;
+  readonly endings: ChallengeEndings;
+  readonly challenges: Pick<ChallengeStore, 'approve' | 'read'>;
+  readonly attempts: Pick<AttemptStore, 'spend' | 'read'>;
+  readonly checker: ProofChecker;
+  readonly claims: RequestClaims;
+  readonly repeats: RepeatedAnswers<AnswerOutcome>;
+  /** One person's answers are looked at one by one: a right proof sent many times must not lock its own challenge. */
+  readonly lanes: Lanes;
+  readonly trail: Trail;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly budget: BudgetLimits;
+  readonly receiptLifeMs: DurationMs;
+}
+
+/** One answer on its way. */
+interface Attempt {
+  readonly caller: Caller;
+  readonly challenge: Challenge;
+  readonly proof: Proof;
+  readonly request: RequestClaim | undefined;
+}
+
+type Spent = Extract<Awaited<ReturnType<AttemptStore['spend']>>, { readonly outcome: 'spent' }>;
+
+/**
+ * Verifies proofs. An attempt is spent before a proof is looked at, whatever it looks like, so no number of parallel
+ * calls gets more guesses than the budget has (NIST SP 800-63B section 5.2.2).
+ */
+export class Verification {
+  readonly #deps: VerificationDependencies;
+
+  constructor(deps: VerificationDependencies) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Refused proofs are values. Faults: not-found CHALLENGE_NOT_FOUND, precondition CHALLENGE_ENDED and, for callers that
+   * may know, METHOD_NOT_OFFERED; invalid REQUEST_ID_REUSED.
+   */
+  async answer(caller: Caller, command: AnswerCommand): Promise<AnswerOutcome> {
+    const challenge = await this.#deps.access.read(caller, command);
+    const request = this.#deps.claims.claim({
+      realm: challenge.realm,
+      method: 'AnswerChallenge',
+      caller,
+      requestId: command.requestId,
+      fields: [challenge.id, ...proofFields(command.proof)],
+      seed: challenge.id,
+    });
+    const attempt = { caller, challenge, proof: command.proof, request };
+    const work = () => this.#inTurn(attempt);
+    return request ? this.#deps.repeats.once(request, work, () => this.#reused(attempt)) : work();
+  }
+
+  #inTurn(attempt: Attempt): Promise<AnswerOutcome> {
+    const { realm, subject, id } = attempt.challenge;
+    const lane = `${realm}\n${subject}`;
+    if (this.#deps.lanes.isFull(lane)) return Promise.reject(this.#tooMany(attempt));
+    return this.#deps.lanes.run(lane, async (waited) => {
+      const challenge = waited ? await this.#deps.challenges.read(realm, id) : attempt.challenge;
+      if (!challenge) throw gone();
+      return this.#attempt({ ...attempt, challenge });
+    });
+  }
+
+  async #attempt(attempt: Attempt): Promise<AnswerOutcome> {
+    const { attempts, budget, clock } = this.#deps;
+    const { caller, challenge, request } = attempt;
+    const seesOpen = challenge.state === 'LOCKED' && !mayKnow(caller) && !isOver(challenge.expiresAt, clock.now());
+    if (seesOpen) return this.#refusedAsLocked(attempt);
+    // An ended challenge is looked into only for the sake of a repeat, whose first answer may be the approval.
+    const mayBeRepeat = request !== undefined && challenge.state === 'APPROVED';
+    if (isTerminal(challenge.state) && !mayBeRepeat) throw this.#ended(attempt, challenge);
+    const spent = await attempts.spend({
+      realm: challenge.realm,
+      subject: challenge.subject,
+      limits: budget,
+      now: clock.now(),
+      ...(request ? { request } : {}),
+    });
+    switch (spent.outcome) {
+      case 'reused':
+        return this.#reused(attempt);
+      case 'repeat':
+        return this.#repeat(attempt, spent.approved);
+      case 'locked':
+        return this.#locked(attempt);
+      case 'spent':
+        if (isTerminal(challenge.state)) throw this.#ended(attempt, challenge);
+        return this.#look(attempt, spent);
+    }
+  }
+
+  async #look(attempt: Attempt, spent: Spent): Promise<AnswerOutcome> {
+    const { checker, clock } = this.#deps;
+    const { challenge, proof } = attempt;
+    if (!challenge.offers.some((offer) => offer.method === proof.kind)) {
+      await checker.imitate(proof);
+      return this.#notOffered(attempt, spent);
+    }
+    const verdict = await checker.check(challenge, proof, clock.now());
+    if (verdict.outcome === 'wrong') return this.#wrong(attempt, spent, 'PROOF_WRONG');
+    if (verdict.outcome === 'replayed') return this.#wrong(attempt, spent, 'PROOF_REPLAYED');
+    return this.#approve(attempt, spent, verdict);
+  }
+
+  async #approve(
+    attempt: Attempt,
+    spent: Spent,
+    verdict: Extract<ProofVerdict, { outcome: 'right' }>,
+  ): Promise<AnswerOutcome> {
+    const { challenges, clock, random, receiptLifeMs, endings, metrics } = this.#deps;
+    const { challenge, request } = attempt;
+    const now = clock.now();
+    const approved = await challenges.approve({
+      realm: challenge.realm,
+      challengeId: challenge.id,
+      proof: verdict.claim,
+      method: verdict.method,
+      receiptId: newId('receipt', random.bytes(16)),
+      receiptExpiresAt: receiptExpiry(now, receiptLifeMs),
+      now,
+      events: this.#approvalEvents(attempt, verdict),
+      ...(request ? { requestKey: request.key } : {}),
+    });
+    switch (approved.outcome) {
+      case 'approved':
+        metrics.proof(verdict.method, 'accepted');
+        endings.announce(approved.challenge);
+        return { outcome: 'finished', challenge: approved.challenge };
+      case 'replayed':
+        return this.#wrong(attempt, spent, 'PROOF_REPLAYED');
+      case 'ended': {
+        const lock = await this.#lockEvent(attempt, spent);
+        if (lock) this.#deps.trail.refused(lock);
+        const ended = await endings.settled(approved.challenge);
+        throw this.#ended(attempt, ended);
+      }
+      case 'missing':
+        throw gone();
+    }
+  }
+
+  #approvalEvents(attempt: Attempt, verdict: Extract<ProofVerdict, { outcome: 'right' }>): readonly EventDraft[] {
+    const { trail } = this.#deps;
+    const { caller, challenge } = attempt;
+    const fields = {
+      ...eventFields(challenge),
+      outcome: 'SUCCESS',
+      method: verdict.method,
+      factorId: verdict.factorId,
+    } as const;
+    const facts = { purpose: challenge.purpose, action: challenge.action.action };
+    const events = [trail.draft('challenge.approved', caller, { ...fields, reason: 'PROOF', facts })];
+    if (verdict.claim.kind === 'backup_code') events.push(trail.draft('backup_code.used', caller, fields));
+    if (verdict.resynchronized) events.push(trail.draft('factor.resynchronized', caller, fields));
+    return events;
+  }
+
+  /** The proof was looked at and did not hold. The attempt that used up the budget ends the challenge. */
+  async #wrong(attempt: Attempt, spent: Spent, reason: Refusal): Promise<AnswerOutcome> {
+    const { metrics } = this.#deps;
+    metrics.proof(attempt.proof.kind, reason === 'PROOF_REPLAYED' ? 'replayed' : 'wrong');
+    this.#refusal(attempt, reason, { attempts_left: String(spent.attemptsLeft) });
+    const locked = await this.#lockIfSpent(attempt, spent);
+    return (locked && this.#finishedLocked(attempt, locked)) ?? this.#refused(attempt, spent.attemptsLeft, reason);
+  }
+
+  async #notOffered(attempt: Attempt, spent: Spent): Promise<AnswerOutcome> {
+    const { caller, challenge, proof } = attempt;
+    this.#deps.metrics.proof(proof.kind, 'wrong');
+    this.#refusal(attempt, 'METHOD_NOT_OFFERED', { attempts_left: String(spent.attemptsLeft) });
+    const locked = await this.#lockIfSpent(attempt, spent);
+    const finished = locked && this.#finishedLocked(attempt, locked);
+    if (finished) return finished;
+    if (mayKnow(caller)) throw methodNotOffered(challenge, proof.kind);
+    return this.#refused(attempt, spent.attemptsLeft, 'PROOF_WRONG');
+  }
+
+  /** Ends the challenge if this attempt used up the budget and nothing has given it back since. */
+  async #lockIfSpent(attempt: Attempt, spent: Spent): Promise<Challenge | undefined> {
+    const event = await this.#lockEvent(attempt, spent);
+    if (!event) return undefined;
+    const { challenge, ended } = await this.#deps.endings.end(attempt.challenge, 'LOCKED', attempt.caller, [event]);
+    if (!ended) this.#deps.trail.refused(event);
+    return challenge;
+  }
+
+  async #lockEvent(attempt: Attempt, spent: Spent): Promise<EventDraft | undefined> {
+    if (spent.locks === 'no') return undefined;
+    const { trail, attempts, clock } = this.#deps;
+    const { caller, challenge } = attempt;
+    const budget = await attempts.read(challenge.realm, challenge.subject);
+    if (!isLocked(budget, clock.now())) return undefined;
+    return trail.draft(spent.locks === 'hard' ? 'subject.hard_locked' : 'subject.locked', caller, {
+      ...eventFields(challenge),
+      outcome: 'REFUSED',
+      reason: 'SUBJECT_LOCKED',
+      facts: { consecutive: String(budget.consecutive), locked_until_ms: String(budget.lockedUntil) },
+    });
+  }
+
+  /** No attempt was left to spend: nothing is looked at. */
+  async #locked(attempt: Attempt): Promise<AnswerOutcome> {
+    if (isTerminal(attempt.challenge.state)) throw this.#ended(attempt, attempt.challenge);
+    const { challenge } = await this.#deps.endings.end(attempt.challenge, 'LOCKED', attempt.caller);
+    const refused = await this.#refusedAsLocked(attempt);
+    return this.#finishedLocked(attempt, challenge) ?? refused;
+  }
+
+  async #refusedAsLocked(attempt: Attempt): Promise<AnswerOutcome> {
+    const { checker, metrics } = this.#deps;
+    await checker.imitate(attempt.proof);
+    metrics.proof(attempt.proof.kind, 'locked');
+    this.#refusal(attempt, 'LOCKED');
+    return this.#refused(attempt, 0, 'LOCKED');
+  }
+
+  /** The answer to a repeat that is no longer remembered here: rebuilt from what the store knows. */
+  async #repeat(attempt: Attempt, approved: boolean): Promise<AnswerOutcome> {
+    const { attempts, budget: limits, challenges } = this.#deps;
+    const { caller, proof } = attempt;
+    const challenge = await challenges.read(attempt.challenge.realm, attempt.challenge.id);
+    if (!challenge) throw gone();
+    if (approved) return { outcome: 'finished', challenge };
+    const offered = challenge.offers.some((offer) => offer.method === proof.kind);
+    if (!offered && mayKnow(caller)) throw methodNotOffered(challenge, proof.kind);
+    const { recent, consecutive } = await attempts.read(challenge.realm, challenge.subject);
+    const left = Math.max(0, Math.min(limits.shortAttempts - recent, limits.hardAttempts - consecutive));
+    return this.#finishedLocked(attempt, challenge) ?? this.#refused(attempt, left, 'PROOF_WRONG');
+  }
+
+  #finishedLocked({ caller }: Attempt, challenge: Challenge): AnswerOutcome | undefined {
+    return challenge.state === 'LOCKED' && mayKnow(caller) ? { outcome: 'finished', challenge } : undefined;
+  }
+
+  #refused({ caller }: Attempt, attemptsLeft: number, reason: Refusal): AnswerOutcome {
+    return mayKnow(caller) ? { outcome: 'refused', attemptsLeft, reason } : { outcome: 'refused', attemptsLeft: 0 };
+  }
+
+  #ended(attempt: Attempt, challenge: Challenge): Fault {
+    this.#refusal(attempt, 'CHALLENGE_ENDED', { state: challenge.state });
+    return challengeEnded(attempt.caller, challenge);
+  }
+
+  #tooMany({ caller, challenge }: Attempt): Fault {
+    const { trail } = this.#deps;
+    const facts = { limit: 'waiting_answers' };
+    const fields = { ...eventFields(challenge), outcome: 'REFUSED', reason: 'LIMIT_EXCEEDED', facts } as const;
+    trail.refused(trail.draft('limit.hit', caller, fields));
+    return new Fault('limited', 'LIMIT_EXCEEDED', 'too many answers for one person at once; send them one by one', {
+      quota: { subject: 'waiting_answers', description: 'bounds the answers of one person that wait' },
+    });
+  }
+
+  #reused(attempt: Attempt): never {
+    this.#refusal(attempt, 'REQUEST_ID_REUSED');
+    throw requestIdReused();
+  }
+
+  #refusal({ caller, challenge, proof }: Attempt, reason: string, facts: Readonly<Record<string, string>> = {}): void {
+    const { trail } = this.#deps;
+    trail.refused(
+      trail.draft('challenge.refused', caller, {
+        ...eventFields(challenge),
+        outcome: 'REFUSED',
+        reason,
+        method: proof.kind,
+        facts,
+      }),
+    );
+  }
+}
+
+/** For the fingerprint of a request; the text goes into a keyed digest and nowhere else. */
+function proofFields(proof: Proof): readonly (string | Uint8Array)[] {
+  switch (proof.kind) {
+    case 'totp':
+      return [proof.kind, proof.code, proof.nextCode];
+    case 'sms':
+    case 'backup_code':
+      return [proof.kind, proof.code];
+    case 'webauthn':
+      return [proof.kind, proof.credentialJson];
+    case 'push':
+      return [proof.kind, proof.factorId, proof.number, String(proof.approve), String(proof.notMe), proof.signature];
+  }
+}
