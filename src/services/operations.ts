@@ -1,5 +1,5 @@
 import type { Caller } from '../domain/caller.ts';
-import type { AttemptStore } from '../ports/stores.ts';
+import type { AttemptStore } from '../ports/attempt-store.ts';
 import type { Trail } from './trail.ts';
 
 /** What operators do to people's records; every act is an event with the operator's reason. */

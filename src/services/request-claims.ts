@@ -1,8 +1,8 @@
 import type { Caller } from '#src/domain/caller.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { DurationMs } from '#src/domain/time.ts';
+import type { RequestClaim } from '#src/ports/intents.ts';
 import type { Clock, KeyedDigest } from '#src/ports/runtime.ts';
-import type { RequestClaim } from '#src/ports/stores.ts';
 
 export interface RequestToClaim {
   readonly realm: string;

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Challenge } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
 import { MINUTE } from '#src/domain/time.ts';
-import type { ApproveChallenge, SettleChallenge } from '#src/ports/stores.ts';
+import type { ApproveChallenge, SettleChallenge } from '#src/ports/challenge-store.ts';
 import { type MakeStores, type StoreFixture, trailOf } from '../support/store-fixture.ts';
 import {
   atOnce,

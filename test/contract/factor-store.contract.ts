@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Factor } from '#src/domain/factor.ts';
-import type { ConfirmFactor, RemoveFactor } from '#src/ports/stores.ts';
+import type { ConfirmFactor, RemoveFactor } from '#src/ports/factor-store.ts';
 import { type MakeStores, type StoreFixture, trailOf } from '../support/store-fixture.ts';
 import {
   atOnce,

@@ -1,5 +1,5 @@
 import type { EventFilter, StoredEvent } from '#src/ports/audit.ts';
-import type { ChallengeStore } from '#src/ports/stores.ts';
+import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import { MemorySessionStore } from '../support/memory-session-store.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
 import { describeSessionStore } from './session-store.contract.ts';

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isId } from '#src/domain/ids.ts';
 import { livenessAt, MAX_NOTED_CHANGES, type Session, type SessionLimitPolicy } from '#src/domain/session.ts';
 import { HOUR, MINUTE } from '#src/domain/time.ts';
-import type { EndSessions, NoteRisk, RotateSession } from '#src/ports/stores.ts';
+import type { EndSessions, NoteRisk, RotateSession } from '#src/ports/session-store.ts';
 import { type MakeStores, type StoreFixture, trailOf } from '../support/store-fixture.ts';
 import {
   atOnce,

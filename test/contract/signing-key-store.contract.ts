@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SigningKey } from '#src/ports/stores.ts';
+import type { SigningKey } from '#src/ports/signing-key-store.ts';
 import type { MakeStores, StoreFixture } from '../support/store-fixture.ts';
 import { atOnce, eventOf, id, T0 } from '../support/store-samples.ts';
 

@@ -20,7 +20,9 @@ function pages(folder = ''): string[] {
 
 function blocks(page: string): string[] {
   const text = readFileSync(join(projectRoot, page), 'utf8');
-  return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, code]) => (code ?? '').trim()).filter((code) => !RUN_BY_OTHERS.has(code));
+  return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)]
+    .map(([, code]) => (code ?? '').trim())
+    .filter((code) => !RUN_BY_OTHERS.has(code));
 }
 
 const withCommands = pages().filter((page) => blocks(page).length > 0);
@@ -52,7 +54,11 @@ describe('the commands in the documentation', () => {
 
 function bash(script: string, cwd: string): Promise<{ readonly code: number | null; readonly output: string }> {
   return new Promise((resolve) => {
-    const child = spawn('bash', ['-euo', 'pipefail', '-c', script], { cwd, env: process.env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('bash', ['-euo', 'pipefail', '-c', script], {
+      cwd,
+      env: process.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let output = '';
     const collect = (chunk: Buffer) => {
       output += chunk;

@@ -11,7 +11,7 @@ import type { Policy } from '#src/domain/policy.ts';
 import { decide } from '#src/domain/policy-decision.ts';
 import type { Session } from '#src/domain/session.ts';
 import { DAY, HOUR, MINUTE, SECOND } from '#src/domain/time.ts';
-import type { SigningKey, SigningKeyStore } from '#src/ports/stores.ts';
+import type { SigningKey, SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import { ChallengeEngine, type ChallengeEngineOptions } from '#src/services/challenges/challenge-engine.ts';
 import type { OpenCommand } from '#src/services/challenges/open-command.ts';
 import type { Proof, ProofChecker, ProofVerdict } from '#src/services/challenges/proof.ts';

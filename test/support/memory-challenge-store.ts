@@ -2,16 +2,15 @@ import type { EventDraft } from '#src/domain/audit-event.ts';
 import { type Challenge, canMove, isTerminal, stateAt } from '#src/domain/challenge.ts';
 import { type Budget, type BudgetLimits, FRESH_BUDGET, spendAttempt } from '#src/domain/failure-budget.ts';
 import type { EpochMs } from '#src/domain/time.ts';
+import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type {
   ApproveChallenge,
-  AttemptStore,
   BurnReceipt,
   ChallengeStore,
   OpenChallenge,
-  Repeat,
-  RequestClaim,
   SettleChallenge,
-} from '#src/ports/stores.ts';
+} from '#src/ports/challenge-store.ts';
+import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
 
 interface NotedRequest {
   readonly claim: RequestClaim;

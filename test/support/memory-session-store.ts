@@ -9,16 +9,15 @@ import {
   type Session,
   type SessionRisk,
 } from '#src/domain/session.ts';
+import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
 import type {
   CreateSession,
   EndSessions,
   NoteRisk,
-  Repeat,
-  RequestClaim,
   RotateSession,
   SessionPage,
   SessionStore,
-} from '#src/ports/stores.ts';
+} from '#src/ports/session-store.ts';
 
 /**
  * The session store's contract in memory. Each intent waits a turn first, as a real store does, and then takes effect

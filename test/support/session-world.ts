@@ -8,7 +8,7 @@ import { Fault } from '#src/domain/faults.ts';
 import { DEFAULT_REACTIONS } from '#src/domain/risk.ts';
 import type { Location } from '#src/domain/session.ts';
 import { DAY, HOUR, MINUTE, SECOND } from '#src/domain/time.ts';
-import type { SessionStore } from '#src/ports/stores.ts';
+import type { SessionStore } from '#src/ports/session-store.ts';
 import type { ReceiptAuthority, ReceiptClaims } from '#src/services/contracts.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
 import type { CreatedSession, NewSession } from '#src/services/sessions/session-creation.ts';

@@ -1,5 +1,9 @@
+import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
-import type { AttemptStore, ChallengeStore, FactorStore, SessionStore, SigningKeyStore } from '#src/ports/stores.ts';
+import type { ChallengeStore } from '#src/ports/challenge-store.ts';
+import type { FactorStore } from '#src/ports/factor-store.ts';
+import type { SessionStore } from '#src/ports/session-store.ts';
+import type { SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import { REALM } from './store-samples.ts';
 
 /** What a contract suite runs over: every store of one backend, and the trail that its events go to. */

@@ -4,7 +4,9 @@ import type { BackupCodeHash, Consent, Factor } from '#src/domain/factor.ts';
 import { newId } from '#src/domain/ids.ts';
 import type { Session } from '#src/domain/session.ts';
 import { MINUTE } from '#src/domain/time.ts';
-import type { BackupCodeSet, BeginFactor, ConfirmFactor, CreateSession, RequestClaim } from '#src/ports/stores.ts';
+import type { BackupCodeSet, BeginFactor, ConfirmFactor } from '#src/ports/factor-store.ts';
+import type { RequestClaim } from '#src/ports/intents.ts';
+import type { CreateSession } from '#src/ports/session-store.ts';
 import { SeededRandom } from './random.ts';
 
 /** Plain values for store tests. Ids never repeat within a process, so tests may share a store. */

@@ -1,7 +1,11 @@
 import type { KeyRingData } from '#src/adapters/secrets/key-ring.ts';
 import { Fault, type FaultDetails, type FaultKind, type Reason } from '#src/domain/faults.ts';
+import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
-import type { AttemptStore, ChallengeStore, FactorStore, SessionStore, SigningKeyStore } from '#src/ports/stores.ts';
+import type { ChallengeStore } from '#src/ports/challenge-store.ts';
+import type { FactorStore } from '#src/ports/factor-store.ts';
+import type { SessionStore } from '#src/ports/session-store.ts';
+import type { SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 
 /** What crosses between the main thread and the worker that owns the local files. All of it is plain data. */

@@ -1,6 +1,6 @@
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import { type Budget, spendAttempt } from '#src/domain/failure-budget.ts';
-import type { AttemptStore, SpendAttempt } from '#src/ports/stores.ts';
+import type { AttemptStore, SpendAttempt } from '#src/ports/attempt-store.ts';
 import { readBudget, restoreBudget, writeBudget } from './budget-rows.ts';
 import type { SqlExecutor } from './executor.ts';
 import { attemptRepeatOf, storeAttempt } from './request-claims.ts';

@@ -7,7 +7,7 @@ import type {
   ChallengeStore,
   OpenChallenge,
   SettleChallenge,
-} from '#src/ports/stores.ts';
+} from '#src/ports/challenge-store.ts';
 import { restoreBudget } from './budget-rows.ts';
 import { challengeOf, insertChallenge, readChallenge } from './challenge-rows.ts';
 import type { SqlExecutor, Tx } from './executor.ts';

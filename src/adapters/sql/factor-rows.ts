@@ -1,6 +1,6 @@
 import type { BackupCodeHash, Consent, Factor } from '#src/domain/factor.ts';
 import type { Method } from '#src/domain/method.ts';
-import type { BackupCodeSet } from '#src/ports/stores.ts';
+import type { BackupCodeSet } from '#src/ports/factor-store.ts';
 import type { Row, Tx } from './executor.ts';
 import { bytes, optionalWhole, orNull, present, text, whole } from './row.ts';
 

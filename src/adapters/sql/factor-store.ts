@@ -1,6 +1,12 @@
 import type { Factor } from '#src/domain/factor.ts';
 import { isOver } from '#src/domain/time.ts';
-import type { BeginFactor, ConfirmFactor, FactorStore, RemoveFactor, ReplaceBackupCodes } from '#src/ports/stores.ts';
+import type {
+  BeginFactor,
+  ConfirmFactor,
+  FactorStore,
+  RemoveFactor,
+  ReplaceBackupCodes,
+} from '#src/ports/factor-store.ts';
 import { restoreBudget } from './budget-rows.ts';
 import type { SqlExecutor, Tx } from './executor.ts';
 import {

@@ -1,5 +1,5 @@
 import type { EpochMs } from '#src/domain/time.ts';
-import type { ProofClaim } from '#src/ports/stores.ts';
+import type { ProofClaim } from '#src/ports/challenge-store.ts';
 import type { Tx } from './executor.ts';
 import { whole } from './row.ts';
 

@@ -1,5 +1,5 @@
 import { type EpochMs, HOUR, isOver } from '#src/domain/time.ts';
-import type { ReceiptBurn } from '#src/ports/stores.ts';
+import type { ReceiptBurn } from '#src/ports/intents.ts';
 import type { Tx } from './executor.ts';
 
 /** How long a spent id outlives its receipt, so that a clock that is off cannot bring the receipt back. */

@@ -1,5 +1,5 @@
 import type { EpochMs } from '#src/domain/time.ts';
-import type { Repeat, RequestClaim } from '#src/ports/stores.ts';
+import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
 import type { Tx } from './executor.ts';
 import { bytes, optionalWhole, orNull, text } from './row.ts';
 

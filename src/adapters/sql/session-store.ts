@@ -8,7 +8,7 @@ import type {
   RotateSession,
   SessionPage,
   SessionStore,
-} from '#src/ports/stores.ts';
+} from '#src/ports/session-store.ts';
 import { eventOfSession } from './derived-events.ts';
 import type { SqlExecutor, Tx } from './executor.ts';
 import { burnReceipt } from './receipt-burns.ts';

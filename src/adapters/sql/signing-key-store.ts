@@ -1,5 +1,5 @@
 import type { EventDraft } from '#src/domain/audit-event.ts';
-import type { SigningKey, SigningKeyStore } from '#src/ports/stores.ts';
+import type { SigningKey, SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import type { Row, SqlExecutor } from './executor.ts';
 import { bytes, optionalWhole, orNull, present, text, whole } from './row.ts';
 

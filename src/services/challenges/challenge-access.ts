@@ -2,7 +2,7 @@ import { type Caller, mayKnow } from '#src/domain/caller.ts';
 import type { Challenge } from '#src/domain/challenge.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { isId } from '#src/domain/ids.ts';
-import type { ChallengeStore } from '#src/ports/stores.ts';
+import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { SessionAuthority } from '../contracts.ts';
 import type { Trail } from '../trail.ts';
 import type { ChallengeEndings } from './challenge-endings.ts';

@@ -3,9 +3,9 @@ import type { Caller } from '#src/domain/caller.ts';
 import type { Challenge, TerminalState } from '#src/domain/challenge.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { isOver } from '#src/domain/time.ts';
+import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Signals } from '#src/ports/signals.ts';
-import type { ChallengeStore } from '#src/ports/stores.ts';
 import type { Metrics } from '#src/ports/telemetry.ts';
 import type { EventFields, Trail } from '../trail.ts';
 

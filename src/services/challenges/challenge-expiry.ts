@@ -1,7 +1,7 @@
 import type { Challenge } from '#src/domain/challenge.ts';
 import { type DurationMs, SECOND } from '#src/domain/time.ts';
+import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { ChallengeStore } from '#src/ports/stores.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import type { ChallengeEndings } from './challenge-endings.ts';
 

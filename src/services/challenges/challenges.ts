@@ -4,9 +4,9 @@ import { type Challenge, isTerminal, type MethodOffer, shownTo } from '#src/doma
 import { Fault } from '#src/domain/faults.ts';
 import type { Method } from '#src/domain/method.ts';
 import { isOver } from '#src/domain/time.ts';
+import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Signals } from '#src/ports/signals.ts';
-import type { ChallengeStore } from '#src/ports/stores.ts';
 import type { ReceiptAuthority } from '../contracts.ts';
 import type { Trail } from '../trail.ts';
 import { type ChallengeAccess, type ChallengeRef, challengeEnded } from './challenge-access.ts';

@@ -1,7 +1,7 @@
 import type { Challenge } from '#src/domain/challenge.ts';
 import type { Method } from '#src/domain/method.ts';
 import type { EpochMs } from '#src/domain/time.ts';
-import type { ProofClaim } from '#src/ports/stores.ts';
+import type { ProofClaim } from '#src/ports/challenge-store.ts';
 
 /** A person's answer, as typed or signed; nothing about it has been checked, not even its form. */
 export type Proof =

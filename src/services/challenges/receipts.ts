@@ -4,7 +4,7 @@ import { newId } from '#src/domain/ids.ts';
 import { type DurationMs, SECOND } from '#src/domain/time.ts';
 import type { ReceiptPayload, ReceiptSigner, ReceiptTokens, ReceiptVerifier } from '#src/ports/receipt-tokens.ts';
 import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
-import type { SigningKey, SigningKeyStore } from '#src/ports/stores.ts';
+import type { SigningKey, SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import type { ReceiptAuthority, ReceiptClaims } from '../contracts.ts';
 import type { Trail } from '../trail.ts';
 

@@ -1,8 +1,8 @@
 import { type Action, actionDigest } from '#src/domain/action.ts';
 import type { Caller } from '#src/domain/caller.ts';
 import { Fault } from '#src/domain/faults.ts';
+import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { ChallengeStore } from '#src/ports/stores.ts';
 import type { ReceiptAuthority, ReceiptClaims, SessionAuthority } from '../contracts.ts';
 import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import type { Trail } from '../trail.ts';

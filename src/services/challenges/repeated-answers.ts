@@ -1,4 +1,4 @@
-import type { RequestClaim } from '#src/ports/stores.ts';
+import type { RequestClaim } from '#src/ports/intents.ts';
 
 interface Remembered<T> {
   readonly fingerprint: string;

@@ -9,8 +9,8 @@ import {
 import type { BackupCodeHash } from '#src/domain/factor.ts';
 import { newId } from '#src/domain/ids.ts';
 import type { EpochMs } from '#src/domain/time.ts';
+import type { BackupCodeSet, FactorStore } from '#src/ports/factor-store.ts';
 import type { KeyedDigest, Random, SlowHash } from '#src/ports/runtime.ts';
-import type { BackupCodeSet, FactorStore } from '#src/ports/stores.ts';
 
 const SALT_BYTES = 16;
 const HASH_BYTES = 32;

@@ -2,7 +2,7 @@ import type { EventDraft } from '#src/domain/audit-event.ts';
 import { actionOf, type FactorChange, flawOf } from '#src/domain/factor-change.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { Method } from '#src/domain/method.ts';
-import type { ReceiptBurn } from '#src/ports/stores.ts';
+import type { ReceiptBurn } from '#src/ports/intents.ts';
 import type { ReceiptAuthority, ReceiptClaims } from '../contracts.ts';
 import type { FactorCall, FactorTrail } from './factor-trail.ts';
 

@@ -1,7 +1,8 @@
 import type { BudgetLimits } from '#src/domain/failure-budget.ts';
 import type { Policy } from '#src/domain/policy.ts';
+import type { AttemptStore } from '#src/ports/attempt-store.ts';
+import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock, KeyedDigest, Random, SecretBox, SlowHash } from '#src/ports/runtime.ts';
-import type { AttemptStore, FactorStore } from '#src/ports/stores.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
 import type { ProofChecker } from '../challenges/proof.ts';
 import type { ReceiptAuthority, SessionAuthority } from '../contracts.ts';

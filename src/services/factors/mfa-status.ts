@@ -3,8 +3,9 @@ import type { Method } from '#src/domain/method.ts';
 import { isUsable } from '#src/domain/method-offer.ts';
 import type { Policy } from '#src/domain/policy.ts';
 import type { EpochMs } from '#src/domain/time.ts';
+import type { AttemptStore } from '#src/ports/attempt-store.ts';
+import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { AttemptStore, FactorStore } from '#src/ports/stores.ts';
 import { ENROLLABLE } from './enrollment.ts';
 
 export interface MfaStatus {

@@ -3,7 +3,7 @@ import type { Factor } from '#src/domain/factor.ts';
 import type { Method } from '#src/domain/method.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import { resynchronize, stepAt, verifyTotp } from '#src/domain/totp.ts';
-import type { FactorStore } from '#src/ports/stores.ts';
+import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import type { Proof, ProofChecker, ProofVerdict } from '../challenges/proof.ts';
 import type { BackupCodeSets } from './backup-code-sets.ts';

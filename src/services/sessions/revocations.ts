@@ -2,8 +2,8 @@ import { Fault } from '#src/domain/faults.ts';
 import type { Revocation } from '#src/domain/session.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
+import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Signals } from '#src/ports/signals.ts';
-import type { SessionStore } from '#src/ports/stores.ts';
 import type { PageTokens } from '../page-tokens.ts';
 
 export interface RevocationFeedDependencies {

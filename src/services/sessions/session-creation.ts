@@ -5,7 +5,7 @@ import type { Session, SessionLimitPolicy } from '#src/domain/session.ts';
 import { newSessionToken, tokenDigest } from '#src/domain/session-token.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
-import type { SessionStore } from '#src/ports/stores.ts';
+import type { SessionStore } from '#src/ports/session-store.ts';
 import type { ReceiptClaims } from '../contracts.ts';
 import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import { openAnswer, sealAnswer } from '../sealed-answer.ts';

@@ -3,7 +3,7 @@ import { Fault, invalidFields } from '#src/domain/faults.ts';
 import { isId } from '#src/domain/ids.ts';
 import { livenessAt, type Session } from '#src/domain/session.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { EndSessions, SessionStore } from '#src/ports/stores.ts';
+import type { EndSessions, SessionStore } from '#src/ports/session-store.ts';
 import type { PageTokens } from '../page-tokens.ts';
 import type { SessionEndings } from './session-endings.ts';
 import type { SessionUses } from './session-uses.ts';

@@ -1,7 +1,7 @@
 import { livenessAt, type Session } from '#src/domain/session.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { SessionStore } from '#src/ports/stores.ts';
+import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import type { SessionEndings } from './session-endings.ts';
 import type { SessionUses } from './session-uses.ts';

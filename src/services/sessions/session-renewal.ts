@@ -1,8 +1,9 @@
 import type { Caller, ClientContext } from '#src/domain/caller.ts';
 import type { Session } from '#src/domain/session.ts';
 import { isSessionToken, newSessionToken, tokenDigest } from '#src/domain/session-token.ts';
+import type { RequestClaim } from '#src/ports/intents.ts';
 import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
-import type { RequestClaim, RotateSession, SessionStore } from '#src/ports/stores.ts';
+import type { RotateSession, SessionStore } from '#src/ports/session-store.ts';
 import type { ReceiptClaims } from '../contracts.ts';
 import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import { openAnswer, sealAnswer } from '../sealed-answer.ts';

@@ -4,7 +4,7 @@ import { MAX_NOTED_CHANGES, type Session } from '#src/domain/session.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { Sighting } from '#src/domain/travel.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { SessionStore } from '#src/ports/stores.ts';
+import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Metrics } from '#src/ports/telemetry.ts';
 import type { Trail } from '../trail.ts';
 import { type CachedSession, type CheckedConnection, plainAnswer, type ValidSession } from './session-cache.ts';

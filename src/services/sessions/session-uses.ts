@@ -1,7 +1,7 @@
 import type { Session } from '#src/domain/session.ts';
 import type { DurationMs, EpochMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { SessionStore } from '#src/ports/stores.ts';
+import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { type CachedSession, plainAnswer } from './session-cache.ts';
 

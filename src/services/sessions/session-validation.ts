@@ -3,7 +3,7 @@ import { livenessAt, type Session } from '#src/domain/session.ts';
 import { isSessionToken, tokenDigest } from '#src/domain/session-token.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { SessionStore } from '#src/ports/stores.ts';
+import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Metrics } from '#src/ports/telemetry.ts';
 import type { SessionAuthority } from '../contracts.ts';
 import type { Trail } from '../trail.ts';

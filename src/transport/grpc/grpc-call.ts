@@ -98,7 +98,7 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
 
   onReceiveHalfClose(): void {
     this.halfClosed = true;
-    if (this.live.settled) return;
+    if (this.live.settled || this.gone()) return;
     const { pipeline } = this.host;
     let request: object;
     try {
@@ -110,6 +110,14 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
     }
     if (this.endpoint.kind === 'unary') pipeline.serveUnary(this.live, request, this);
     else this.pump = pipeline.serveStream(this.live, request, this);
+  }
+
+  /** A broken stream also ends for its reader; that is no half-close. */
+  protected gone(): boolean {
+    const { stream } = this.#arrival;
+    if (!stream.closed && !stream.destroyed) return false;
+    this.onCancel();
+    return true;
   }
 
   /** Comes after every call; ours are settled by then unless the caller went away. */
@@ -201,6 +209,7 @@ export class GrpcBidiCall extends GrpcCall {
 
   override onReceiveHalfClose(): void {
     this.halfClosed = true;
+    if (this.gone()) return;
     this.live.received = true;
     this.#requests.close();
   }

@@ -1,0 +1,32 @@
+import type { EventDraft } from '../domain/audit-event.ts';
+import type { Budget, BudgetLimits } from '../domain/failure-budget.ts';
+import type { EpochMs } from '../domain/time.ts';
+import type { RequestClaim } from './intents.ts';
+
+export interface SpendAttempt {
+  readonly realm: string;
+  readonly subject: string;
+  readonly limits: BudgetLimits;
+  readonly now: EpochMs;
+  /** Noted as refused until the approval says otherwise, so a repeat never spends again. */
+  readonly request?: RequestClaim;
+}
+
+/** The failure budget: one per person. */
+export interface AttemptStore {
+  /** Counts one attempt before the proof is looked at (domain/failure-budget.ts). */
+  spend(command: SpendAttempt): Promise<
+    | {
+        readonly outcome: 'spent';
+        readonly attemptsLeft: number;
+        readonly locks: 'no' | 'short' | 'hard';
+        readonly lockedUntil: EpochMs;
+      }
+    | { readonly outcome: 'locked'; readonly until: EpochMs; readonly hard: boolean }
+    | { readonly outcome: 'repeat'; readonly approved: boolean; readonly seed: Uint8Array }
+    | { readonly outcome: 'reused' }
+  >;
+  read(realm: string, subject: string): Promise<Budget>;
+  /** An operator's act; `events` are recorded when the person was locked or had failures. */
+  unlock(realm: string, subject: string, events: readonly EventDraft[]): Promise<{ readonly wasLocked: boolean }>;
+}

@@ -1,0 +1,112 @@
+import type { EventDraft } from '../domain/audit-event.ts';
+import type { BackupCodeHash, Consent, Factor } from '../domain/factor.ts';
+import type { Method } from '../domain/method.ts';
+import type { EpochMs } from '../domain/time.ts';
+import type { ReceiptBurn, Repeat, RequestClaim } from './intents.ts';
+
+export interface BackupCodeSet {
+  /** ACTIVE, method `backup_code`. */
+  readonly factor: Factor;
+  readonly codes: readonly BackupCodeHash[];
+}
+
+export interface BeginFactor {
+  /** PENDING. An older pending enrolment of the same person and method is dropped. */
+  readonly factor: Factor;
+  readonly consent: Consent;
+  /** Burned in the same step; absent for a first enrolment. */
+  readonly receipt?: ReceiptBurn;
+  /** Without a receipt the person must have no active factor, checked in the same step. */
+  readonly firstOnly: boolean;
+  readonly maxFactors: number;
+  readonly now: EpochMs;
+  readonly request?: RequestClaim;
+  /** Recorded with `begun`. */
+  readonly events: readonly EventDraft[];
+}
+
+export interface ConfirmFactor {
+  readonly realm: string;
+  readonly subject: string;
+  readonly factorId: string;
+  /** TOTP: the matched step, claimed with the confirmation. */
+  readonly step: number;
+  readonly driftSteps: number;
+  /** Stored only if the person has no backup codes yet. */
+  readonly backupCodes?: BackupCodeSet;
+  readonly now: EpochMs;
+  /**
+   * A key that AttemptStore.spend noted as refused becomes approved in the same step and takes this seed, which a later
+   * spend with the key answers; a key noted by anything else is a repeat.
+   */
+  readonly request?: RequestClaim;
+  /** Recorded with `confirmed`. */
+  readonly events: readonly EventDraft[];
+  /** Recorded as well when another factor was replaced. */
+  readonly replacedEvents: readonly EventDraft[];
+  /** Recorded as well when the backup codes were stored. */
+  readonly backupEvents: readonly EventDraft[];
+}
+
+export interface RemoveFactor {
+  readonly realm: string;
+  readonly subject: string;
+  readonly factorId: string;
+  readonly receipt: ReceiptBurn;
+  /** When not empty, one active factor of these methods must remain. Backup codes never stand alone: they go with the last other factor. */
+  readonly mustKeepOneOf: readonly Method[];
+  readonly now: EpochMs;
+  readonly request?: RequestClaim;
+  /** Recorded with `removed`. */
+  readonly events: readonly EventDraft[];
+}
+
+export interface ReplaceBackupCodes {
+  readonly realm: string;
+  readonly subject: string;
+  readonly set: BackupCodeSet;
+  readonly receipt: ReceiptBurn;
+  readonly now: EpochMs;
+  readonly request?: RequestClaim;
+  /** Recorded with `replaced`. */
+  readonly events: readonly EventDraft[];
+}
+
+export interface FactorStore {
+  begin(
+    command: BeginFactor,
+  ): Promise<
+    | { readonly outcome: 'begun' }
+    | { readonly outcome: 'receipt_spent' | 'not_first' | 'too_many' | 'replaces_missing' }
+    | Repeat
+  >;
+  /** All factors of a person, pending ones too (unless lapsed), oldest first. */
+  list(realm: string, subject: string, now: EpochMs): Promise<readonly Factor[]>;
+  read(realm: string, factorId: string): Promise<Factor | undefined>;
+  /** `replaced` names the factor that went, if one did. Restores the failure budget. */
+  confirm(command: ConfirmFactor): Promise<
+    | {
+        readonly outcome: 'confirmed';
+        readonly factor: Factor;
+        readonly backupCodesStored: boolean;
+        readonly replaced: string;
+      }
+    | { readonly outcome: 'missing' | 'lapsed' | 'already_active' }
+    | Repeat
+  >;
+  remove(
+    command: RemoveFactor,
+  ): Promise<
+    { readonly outcome: 'removed' } | { readonly outcome: 'missing' | 'receipt_spent' | 'last_factor' } | Repeat
+  >;
+  /** Voids every older code at once. */
+  replaceBackupCodes(
+    command: ReplaceBackupCodes,
+  ): Promise<{ readonly outcome: 'replaced' } | { readonly outcome: 'receipt_spent' } | Repeat>;
+  /** The unspent code with this selector, if there is one. */
+  findBackupCode(
+    realm: string,
+    subject: string,
+    selector: string,
+  ): Promise<(BackupCodeHash & { readonly factorId: string }) | undefined>;
+}
