@@ -2,7 +2,7 @@ import type { EventDraft } from '#src/domain/audit-event.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { BufferStatus, EventFilter, Verdict } from '#src/ports/audit.ts';
 import type { SecretBox } from '#src/ports/runtime.ts';
-import { anchorPath, type Files, readAnchor, signAnchor, writeAnchor } from './anchor.ts';
+import { anchorPath, type Files, signAnchor, writeAnchor } from './anchor.ts';
 import { sqliteCode } from './chain-source.ts';
 import { CheckpointSigner } from './checkpoint-key.ts';
 import type { AuditFile, AuditPosition, SubjectKey, SubjectKeys } from './contract.ts';
@@ -13,13 +13,12 @@ import { isPersonal, parseRecord } from './record.ts';
 import { nextRow, ROW_OVERHEAD_BYTES, type Row, type Tip } from './row.ts';
 import { openStash, sealStash } from './stash.ts';
 import { type PreparedStatements, prepareStatements } from './statements.ts';
-import { ChainVerifier, type KnownHead, UnreadableError } from './verify.ts';
+import { verifyLive } from './verify-live.ts';
 import { damageEvent, openVolume, ownEvent, type Volume, type VolumeOptions } from './volume.ts';
 
 /** Rows after which a commit signs its head by itself, so that the quick check at start never reads more. */
 const ROWS_PER_CHECKPOINT = 8_192;
 const MAX_UNCONFIRMED = 10_000;
-const ROWS_PER_STEP = 256;
 
 export interface AuditFileOptions extends Omit<VolumeOptions, 'signer'> {
   readonly subjectKeys: SubjectKeys;
@@ -176,30 +175,8 @@ class SqliteAuditFile implements AuditFile {
     }
   }
 
-  *verifying(chainId: string): Generator<void, Verdict> {
-    const { source } = this.#parts;
-    const { position, sequence, hash } = this.#head;
-    if (chainId !== '' && !source.chains().some((chain) => chain.chainId === chainId))
-      throw new Fault('not-found', 'EVENT_NOT_FOUND', 'chain_id: there is no such chain in this trail');
-    const anchor = readAnchor(anchorPath(this.#options.path));
-    const writer: KnownHead = { source: 'the writer', chainId: this.#head.chainId, sequence, headHash: hash };
-    const isHere = chainId === '' || chainId === this.#head.chainId;
-    const verifier = new ChainVerifier({ knownHeads: isHere ? [writer] : [] });
-    try {
-      let count = 0;
-      for (const item of source.items(chainId, position)) {
-        if (!verifier.push(item)) break;
-        count += 1;
-        if (count % ROWS_PER_STEP === 0) yield;
-      }
-    } catch (error) {
-      if (error instanceof UnreadableError) return verifier.unreadable(error.message);
-      throw error;
-    }
-    const verdict = verifier.verdict();
-    if (!verdict.intact || anchor !== 'altered') return verdict;
-    const detail = 'the anchor file was altered';
-    return { ...verdict, intact: false, fault: 'SIGNATURE', chainId: this.#head.chainId, sequence, detail };
+  verifying(chainId: string): Generator<void, Verdict> {
+    return verifyLive(this.#parts.source, this.#head, anchorPath(this.#options.path), chainId);
   }
 
   exportPage(range: ExportRange, cursor: string) {
