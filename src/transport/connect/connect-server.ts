@@ -40,6 +40,8 @@ export class ConnectServer implements AsyncDisposable {
   #addresses: readonly BoundAddress[] = [];
   #answer: Promise<Answer> | undefined;
   #stopped: Promise<void> | undefined;
+  /** False once something had to be cut. */
+  #clean = true;
 
   constructor(options: ConnectServerOptions) {
     this.#options = options;
@@ -86,16 +88,15 @@ export class ConnectServer implements AsyncDisposable {
   /** Stops accepting, tells streams to end, lets calls finish, and cuts what is left after `graceMs`. True if nothing was cut. */
   async drain(graceMs: DurationMs): Promise<boolean> {
     const { pipeline, clock } = this.#options;
-    let cut = false;
     const cancel = clock.schedule(graceMs, () => {
-      cut = true;
+      this.#clean = false;
       for (const server of this.#servers) server.closeAllConnections();
     });
     pipeline.drain();
     this.#stopped ??= this.#stop();
     await this.#stopped;
     cancel();
-    return !cut;
+    return this.#clean;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

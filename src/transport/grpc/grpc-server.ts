@@ -38,7 +38,9 @@ export class GrpcServer implements AsyncDisposable {
   readonly #listening: NetServer[] = [];
   readonly #sockets = new Set<Socket>();
   #addresses: readonly BoundAddress[] = [];
-  #stopped: Promise<boolean> | undefined;
+  #stopped: Promise<void> | undefined;
+  /** False once something had to be cut. */
+  #clean = true;
 
   constructor(options: GrpcServerOptions) {
     this.#options = options;
@@ -75,7 +77,7 @@ export class GrpcServer implements AsyncDisposable {
   async listen(): Promise<void> {
     try {
       for (const address of this.#options.addresses) {
-        const server = createServer({ noDelay: true, allowHalfOpen: true });
+        const server = createServer({ noDelay: true });
         server.maxConnections = this.#options.maxConnections;
         server.on('connection', (socket) => this.#accept(socket));
         this.#addresses = [...this.#addresses, await listenOn(server, address)];
@@ -93,16 +95,15 @@ export class GrpcServer implements AsyncDisposable {
    */
   async drain(graceMs: DurationMs): Promise<boolean> {
     const { pipeline, clock } = this.#options;
-    let cut = false;
     const cancel = clock.schedule(graceMs, () => {
-      cut = this.#sockets.size > 0;
+      this.#clean &&= this.#sockets.size === 0;
       this.#cut();
     });
     pipeline.drain();
-    this.#stopped ??= this.#stop().then(() => !cut);
-    const clean = await this.#stopped;
+    this.#stopped ??= this.#stop();
+    await this.#stopped;
     cancel();
-    return clean && !cut;
+    return this.#clean;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,96 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { Health, HealthCheckResponse_ServingStatus as Status } from '#src/gen/health/v1/health_pb.js';
+import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
+import { HealthService } from '#src/transport/health/health.ts';
+import { errorInfo, GrpcClient } from '../../support/grpc-client.ts';
+import { frame, RawGrpc } from '../../support/raw-grpc.ts';
+import { serveGrpc } from '../../support/transport.ts';
+
+const CREATE = 'sallyport.v1.SessionService/CreateSession';
+const { createSession } = SessionService.method;
+
+describe('stopping a gRPC server', () => {
+  it('lets calls in flight finish, and takes no new ones', async () => {
+    const { server, address } = await serveGrpc({
+      handlers: {
+        [CREATE]: async ({ subject }) => {
+          await sleep(150);
+          return { session: { subject } };
+        },
+      },
+    });
+    const client = new GrpcClient(address);
+    const calls = Array.from({ length: 50 }, (_, i) => client.unary(createSession, { subject: `s${i}` }));
+    await sleep(60);
+    const drained = server.drain(5_000);
+    const replies = await Promise.all(calls);
+    expect(replies.map((reply) => reply.session?.subject)).toEqual(Array.from({ length: 50 }, (_, i) => `s${i}`));
+    expect(await drained).toBe(true);
+    const late = await client.unary(createSession, { subject: 'late' }, 300).catch((error: unknown) => error);
+    expect([4, 14]).toContain(errorInfo(late).code);
+    client.close();
+  });
+
+  it('refuses calls that still arrive on a connection as UNAVAILABLE, to be retried elsewhere', async () => {
+    const held = Promise.withResolvers<void>();
+    const { server, address, served } = await serveGrpc({
+      handlers: {
+        [CREATE]: async () => {
+          await held.promise;
+          return {};
+        },
+      },
+    });
+    const raw = new RawGrpc(address);
+    const person = frame(Buffer.from([0x12, 1, 0x61]));
+    const first = raw.call(CREATE, person);
+    await sleep(30);
+    served.pipeline.drain();
+    expect(await raw.call(CREATE, person)).toMatchObject({ code: 14, reason: 'SHUTTING_DOWN' });
+    held.resolve();
+    expect(await first).toMatchObject({ code: 0 });
+    raw[Symbol.dispose]();
+    await server.drain(0);
+  });
+
+  it('cuts what is left after the grace, and says so', async () => {
+    const { server, address } = await serveGrpc({ handlers: { [CREATE]: () => new Promise(() => {}) } });
+    const client = new GrpcClient(address);
+    const call = client.unary(createSession, { subject: 'a' }).catch((error: unknown) => error);
+    await sleep(50);
+    const start = performance.now();
+    expect(await server.drain(100)).toBe(false);
+    expect(performance.now() - start).toBeLessThan(1_000);
+    expect(errorInfo(await call).code).toBe(14);
+    client.close();
+  });
+
+  it('is faster when asked again with less grace', async () => {
+    const { server, address } = await serveGrpc({ handlers: { [CREATE]: () => new Promise(() => {}) } });
+    const client = new GrpcClient(address);
+    client.unary(createSession, { subject: 'a' }).catch(() => {});
+    await sleep(50);
+    const patient = server.drain(60_000);
+    await server.drain(10);
+    expect(await patient).toBe(false);
+    client.close();
+  });
+
+  it('ends health watches after telling them', async () => {
+    const health = new HealthService();
+    const { server, address } = await serveGrpc({ mounted: [health.mounted] });
+    const client = new GrpcClient(address, {});
+    health.setReady(true);
+    const watch = client.serverStream(Health.method.watch, { service: '' });
+    const seen: Status[] = [];
+    watch.on('data', ({ status }) => seen.push(status));
+    const ended = new Promise((resolve) => watch.once('end', resolve));
+    await new Promise((resolve) => watch.once('data', resolve));
+    health.stop();
+    expect(await server.drain(1_000)).toBe(true);
+    await ended;
+    expect(seen).toEqual([Status.SERVING, Status.NOT_SERVING]);
+    client.close();
+  });
+});
