@@ -303,25 +303,6 @@ export function describeChallengeStore(name: string, make: MakeStores): void {
       expect(await stores.challenges.due(challenge.expiresAt, 1_000)).not.toContainEqual(challenge);
     });
 
-    it('burns a receipt once out of 50 tries at once, and never after its expiry', async () => {
-      const subject = person();
-      const receipt = burnOf();
-      const command = { ...receipt, realm: REALM, now: T0, events: [eventOf('receipt.redeemed', { subject })] };
-      const outcomes = await atOnce(50, () => stores.challenges.burnReceipt(command));
-      expect(tally(outcomes)).toEqual({ burned: 1, spent: 49 });
-      expect(await trailOf(stores, subject)).toEqual(['receipt.redeemed']);
-      const expired = { ...burnOf(), realm: REALM, now: T0 + 5 * MINUTE, events: [] };
-      expect(await stores.challenges.burnReceipt(expired)).toEqual({ outcome: 'spent' });
-    });
-
-    it('answers a repeated redemption as the first one', async () => {
-      const request = claimOf();
-      const command = { ...burnOf(), realm: REALM, now: T0, request, events: [] };
-      expect(await stores.challenges.burnReceipt(command)).toEqual({ outcome: 'burned' });
-      expect(await stores.challenges.burnReceipt(command)).toEqual({ outcome: 'repeat', seed: request.seed });
-      expect(await stores.challenges.burnReceipt({ ...command, request: claimOf() })).toEqual({ outcome: 'spent' });
-    });
-
     it('collects what ended before, and keeps the rest and the freshly spent receipts', async () => {
       const [ended, alive] = [await open(), await open()];
       const receipt = { ...burnOf(), realm: REALM, now: T0, events: [] };
