@@ -78,7 +78,10 @@ export class Endpoint {
     const field = /^cannot decode field [\w.]+\.(\w+) from JSON/.exec(text)?.[1];
     if (field)
       return invalidFields([{ field, description: 'has the wrong type, or a value that this release does not know' }]);
-    const description = `is not a valid ${this.#input.typeName}`;
+    const unknownIn = /^cannot decode enum [\w.]+\.(\w+) from JSON/.exec(text)?.[1];
+    const description = unknownIn
+      ? `holds a name that is not a ${unknownIn}`
+      : `is not a valid ${this.#input.typeName}`;
     return new Fault('invalid', 'FIELD_INVALID', `message: ${description}`, {
       violations: [{ field: '', description }],
       cause,

@@ -113,6 +113,11 @@ export class ConnectServer implements AsyncDisposable {
     );
   }
 
+  /** Connections whose last answer began before the stop are kept alive by their clients. */
+  #closeIdle(): void {
+    for (const server of this.#servers) server.closeIdleConnections();
+  }
+
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     // A request that breaks off has its say in the call, not here.
     request.on('error', () => {});
@@ -120,6 +125,9 @@ export class ConnectServer implements AsyncDisposable {
     response.setHeader('cache-control', 'no-store');
     response.setHeader('x-content-type-options', 'nosniff');
     if (this.#stopped) response.setHeader('connection', 'close');
+    response.once('close', () => {
+      if (this.#stopped) setImmediate(() => this.#closeIdle());
+    });
     const [path = ''] = (request.url ?? '').split('?', 1);
     if (path === JWKS_PATH) return await this.#jwks(request, response);
     const endpoint = this.#options.endpoints.get(path);
