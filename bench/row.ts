@@ -1,4 +1,7 @@
-/** One line of the result. `ratio` is value / baseline unless the row says otherwise; `goal` is in words. */
+/**
+ * One line of the result. `baseline` is the bare equivalent in the same unit, null where there is none; `ratio` is the median
+ * of value / baseline over the rounds; `goal` is in words.
+ */
 export interface Row {
   readonly name: string;
   readonly value: number;
@@ -33,6 +36,20 @@ export function table(rows: readonly Row[]): string {
       .join('  ')
       .trimEnd();
   return [line(head), widths.map((width) => '-'.repeat(width)).join('  '), ...body.map(line)].join('\n');
+}
+
+/** The rows as what `--json` writes: an array of objects with the members of `Row`, all of them always there. */
+export function asJson(rows: readonly Row[]): string {
+  const exact = rows.map(({ name, value, unit, baseline, ratio, goal, met }) => ({
+    name,
+    value,
+    unit,
+    baseline,
+    ratio,
+    goal,
+    met,
+  }));
+  return `${JSON.stringify(exact, undefined, 2)}\n`;
 }
 
 export function percentile(values: readonly number[], share: number): number {

@@ -9,6 +9,7 @@ import {
 } from '@grpc/grpc-js';
 import {
   ChallengeService,
+  ChallengeState,
   type VerifyChallengeRequest,
   VerifyChallengeRequestSchema,
   VerifyChallengeResponseSchema,
@@ -22,7 +23,7 @@ import {
 
 const asBuffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-// The answer a real server gives, captured once by the driver and handed over, so both encode the same message.
+// The answer that the sidecar gave, so that both encode the same message.
 const sample = Buffer.from(process.env['ECHO_RESPONSE'] ?? '', 'base64url');
 const response = fromBinary(ValidateSessionResponseSchema, sample);
 
@@ -48,7 +49,15 @@ server.addService(
     },
   },
 );
+
 type Init = MessageInitShape<typeof VerifyChallengeResponseSchema>;
+const challenge = { id: `chl_${'0'.repeat(27)}`, subject: 'person-1', realm: 'default' };
+const approved: Init = {
+  event: {
+    case: 'finished',
+    value: { challenge: { ...challenge, state: ChallengeState.APPROVED }, receipt: { token: 'x'.repeat(700) } },
+  },
+};
 server.addService(
   {
     verifyChallenge: {
@@ -65,14 +74,13 @@ server.addService(
   {
     verifyChallenge(call: ServerDuplexStream<VerifyChallengeRequest, Init>) {
       call.on('data', (request: VerifyChallengeRequest) => {
-        const challenge = { id: 'chl_00000000000000000000000000', subject: 'bench', realm: 'default' };
-        if (request.command.case === 'start') call.write({ event: { case: 'challenge', value: challenge } });
-        else {
-          call.write({ event: { case: 'finished', value: { challenge } } });
-          call.end();
+        if (request.command.case === 'start') {
+          call.write({ event: { case: 'challenge', value: challenge } });
+          return;
         }
+        call.write(approved);
+        call.end();
       });
-      call.on('end', () => call.end());
       call.on('error', () => {});
     },
   },

@@ -1,13 +1,25 @@
-// The bare equivalent of a start: grpc-js with one method, until it listens. Prints `ready`.
+// The bare equivalent of a start: grpc-js with Health/Check and nothing else, on the port that is its argument.
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+
+const SERVING = Buffer.from([8, 1]);
+const same = (bytes: Buffer) => bytes;
 
 const server = new Server();
 server.addService(
-  { check: { path: '/bare/Check', requestStream: false, responseStream: false, requestDeserialize: (b: Buffer) => b, requestSerialize: (b: Buffer) => b, responseSerialize: (b: Buffer) => b, responseDeserialize: (b: Buffer) => b } },
-  { check: (_call: unknown, done: (error: null, value: Buffer) => void) => done(null, Buffer.alloc(0)) },
+  {
+    check: {
+      path: '/grpc.health.v1.Health/Check',
+      requestStream: false,
+      responseStream: false,
+      requestDeserialize: same,
+      requestSerialize: same,
+      responseSerialize: same,
+      responseDeserialize: same,
+    },
+  },
+  { check: (_call: unknown, done: (error: null, value: Buffer) => void) => done(null, SERVING) },
 );
-server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error) => {
+server.bindAsync(`127.0.0.1:${process.argv[2]}`, ServerCredentials.createInsecure(), (error) => {
   if (error) throw error;
-  process.stdout.write('ready\n');
 });
 process.on('SIGTERM', () => server.forceShutdown());
