@@ -95,7 +95,8 @@ export class Pipeline {
     const longest = kind === 'unary' ? method.deadlineMs : Number.POSITIVE_INFINITY;
     call.deadlineAt = call.startedAt + (timeoutMs === undefined ? longest : Math.min(timeoutMs, longest));
     if (method.access !== 'open') {
-      if (this.#draining) throw shuttingDown();
+      // Calls that were on their way when the listeners closed are still answered; a stream would only be interrupted.
+      if (this.#draining && kind !== 'unary') throw shuttingDown();
       if (client === undefined || client === '') {
         throw new Fault(
           'invalid',
@@ -111,7 +112,7 @@ export class Pipeline {
           throw fault;
         }
       }
-      if (method.access.isDisjointFrom(call.caller.roles)) {
+      if (!call.endpoint.admits(call.caller.roles)) {
         const fault = new Fault(
           'denied',
           'ROLE_MISSING',
@@ -204,7 +205,7 @@ export class Pipeline {
     return toFault(thrown, call.procedure, call.caller.correlationId, this.#options.log);
   }
 
-  /** From now on new calls are refused, streams are told to end, unary calls finish. */
+  /** From now on new streams are refused, open ones are told to end, unary calls finish. */
   drain(): void {
     this.#draining = true;
     for (const call of this.#live) if (call.endpoint.kind !== 'unary') call.end('shutdown');

@@ -2,8 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fromBinary } from '@bufbuild/protobuf';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ErrorInfoSchema } from '#src/gen/google/rpc/error_details_pb.js';
 import { ChallengeService, ChallengeState, type VerifyChallengeResponse } from '#src/gen/sallyport/v1/challenge_pb.js';
 import { Method, Sensitivity } from '#src/gen/sallyport/v1/common_pb.js';
 import { FactorService, QrFormat } from '#src/gen/sallyport/v1/factor_pb.js';
@@ -206,8 +208,11 @@ describe('foreign clients', () => {
     } catch (error) {
       failure = String((error as { stderr?: string }).stderr);
     }
-    expect(failure).toContain('unauthenticated');
-    expect(failure).toContain('SESSION_INVALID');
+    const shown = JSON.parse(failure) as { code: string; details: { type: string; value: string }[] };
+    expect(shown.code).toBe('unauthenticated');
+    expect(shown.details.map(({ type }) => type)).toEqual(['google.rpc.ErrorInfo']);
+    const info = fromBinary(ErrorInfoSchema, Buffer.from(shown.details[0]?.value ?? '', 'base64'));
+    expect(info).toMatchObject({ reason: 'SESSION_INVALID', domain: 'sallyport' });
   });
 
   it('speaks JSON over HTTP/1.1 with plain curl, errors included', () => {

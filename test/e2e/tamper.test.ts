@@ -51,7 +51,10 @@ describe('sallyport audit verify on a copy of the data', () => {
   const damages: readonly [string, (db: Database.Database) => void, number][] = [
     [
       'an edited record',
-      (db) => db.exec("UPDATE events SET record = substr(record, 1, length(record) - 1) || x'00' WHERE sequence = 12"),
+      (db) =>
+        db.exec(
+          "UPDATE events SET record = CAST(substr(record, 1, length(record) - 1) || x'00' AS BLOB) WHERE sequence = 12",
+        ),
       12,
     ],
     ['an edited column', (db) => db.exec("UPDATE events SET type = 'session.ended' WHERE sequence = 14"), 14],

@@ -10,9 +10,10 @@ export class DescriptorIndex {
   readonly #extensions = new Map<string, Map<number, DescFile>>();
   readonly #encoded = new Map<DescFile, Uint8Array>();
 
-  constructor(services: readonly DescService[]) {
+  /** `files` are served as well, though no service needs them. */
+  constructor(services: readonly DescService[], files: readonly DescFile[] = []) {
     this.services = services.map((service) => service.typeName).sort();
-    for (const service of services) this.#addFile(service.file);
+    for (const file of [...services.map((service) => service.file), ...files]) this.#addFile(file);
   }
 
   fileByName(name: string): DescFile | undefined {

@@ -1,4 +1,5 @@
 import type { DescFile, DescService, MessageInitShape } from '@bufbuild/protobuf';
+import { file_google_rpc_error_details } from '../../gen/google/rpc/error_details_pb.js';
 import {
   ServerReflection,
   type ServerReflectionRequest,
@@ -25,7 +26,11 @@ const INVALID_ARGUMENT = 3;
 export function reflection(services: readonly DescService[]): readonly Mounted[] {
   let built: DescriptorIndex | undefined;
   const index = () => {
-    built ??= new DescriptorIndex([...services, ServerReflection, ServerReflectionAlpha]);
+    built ??= new DescriptorIndex(
+      [...services, ServerReflection, ServerReflectionAlpha],
+      // Error details travel as Any: with their types at hand, clients show them instead of bytes.
+      [file_google_rpc_error_details],
+    );
     return built;
   };
   const answers = async function* (requests: AsyncIterable<Request>): AsyncGenerator<Response> {
