@@ -9,6 +9,7 @@ import {
   type MessageInitShape,
   toBinary,
 } from '@bufbuild/protobuf';
+import type { Role } from '../domain/caller.ts';
 import { Fault, invalidFields } from '../domain/faults.ts';
 import type { RpcMetrics } from '../ports/telemetry.ts';
 import type { CallContext, Mounted, Protocol } from './call.ts';
@@ -31,6 +32,7 @@ export class Endpoint {
   readonly durations: CallDurations;
   readonly #input: DescMessage;
   readonly #output: DescMessage;
+  #admitted: ReadonlySet<Role> | undefined;
 
   constructor(method: Method, handler: Handler, metrics: RpcMetrics) {
     this.method = method;
@@ -41,6 +43,15 @@ export class Endpoint {
     this.durations = new CallDurations(method.procedure.slice(1), metrics);
     this.#input = method.desc.input;
     this.#output = method.desc.output;
+  }
+
+  /** Whether one of the roles is enough. Callers of one listener share one set, so the last answer is mostly the next. */
+  admits(roles: ReadonlySet<Role>): boolean {
+    const { access } = this.method;
+    if (access === 'open' || roles === this.#admitted) return true;
+    if (access.isDisjointFrom(roles)) return false;
+    this.#admitted = roles;
+    return true;
   }
 
   /** Throws Fault(invalid, FIELD_INVALID) for bytes that are no such message, also for text that is not UTF-8. */

@@ -122,6 +122,7 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
 
   /** Comes after every call; ours are settled by then unless the caller went away. */
   onCancel(): void {
+    if (this.live.settled) return;
     this.live.end('cancelled');
     this.fail(endFault('cancelled'));
   }
