@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { BowserAgentParser } from './adapters/agent/bowser-parser.ts';
-import { NO_LOCATOR, openLocator } from './adapters/geo/mmdb-locator.ts';
+import { NO_LOCATOR } from './adapters/geo/no-locator.ts';
 import { joseReceiptTokens } from './adapters/jose/receipt-tokens.ts';
 import { openLocalStorage } from './adapters/local/client.ts';
 import { MemorySignals } from './adapters/memory/signals.ts';
@@ -54,7 +54,10 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
   await mkdir(config.data_dir, { recursive: true, mode: 0o700 });
   const keys = await loadKeys(config, random);
   const box = new AesGcmSecretBox({ ring: keys.ring, random });
-  const locator = config.geo.file === '' ? NO_LOCATOR : await openLocator(config.geo.file);
+  const locator =
+    config.geo.file === ''
+      ? NO_LOCATOR
+      : await (await import('./adapters/geo/mmdb-locator.ts')).openLocator(config.geo.file);
 
   let fatal: Error | undefined;
   const storage = stack.use(

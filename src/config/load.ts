@@ -6,7 +6,7 @@ import { nearest } from './nearest.ts';
 import { ConfigError, type Problem } from './problem.ts';
 import { type Config, schema } from './schema.ts';
 import { Secret } from './secret.ts';
-import { readSettingsFile, type SettingsFile } from './yaml-file.ts';
+import type { SettingsFile } from './yaml-file.ts';
 
 export interface Sources {
   /** Path of a YAML file. */
@@ -146,7 +146,8 @@ function freeze<T>(value: T): T {
  * with every problem of all of them.
  */
 export async function loadSettings({ file, env, flags = {} }: Sources): Promise<Loaded> {
-  const settingsFile: SettingsFile | undefined = file === undefined ? undefined : await readSettingsFile(file);
+  const settingsFile: SettingsFile | undefined =
+    file === undefined ? undefined : (await import('./yaml-file.ts')).readSettingsFile(file);
   const tree: Tree = structuredClone(settingsFile?.content ?? {}) as Tree;
   const environment = readEnvironment(env);
   const commandLine = readFlags(flags);

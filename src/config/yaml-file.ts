@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import type { Document, Node } from 'yaml';
+import * as yaml from 'yaml';
 import { ConfigError } from './problem.ts';
 
 const MAX_BYTES = 1_048_576;
@@ -12,10 +12,8 @@ export interface SettingsFile {
   locate(path: readonly PropertyKey[]): string;
 }
 
-type Yaml = typeof import('yaml');
-
 /** The node where `key` is written inside `parent`, and the node of its value. */
-function step(yaml: Yaml, parent: unknown, key: PropertyKey): { at: unknown; value: unknown } | undefined {
+function step(parent: unknown, key: PropertyKey): { at: unknown; value: unknown } | undefined {
   if (yaml.isMap(parent)) {
     const pair = parent.items.find((item) => (yaml.isScalar(item.key) ? String(item.key.value) : '') === String(key));
     return pair && { at: pair.key, value: pair.value };
@@ -27,8 +25,8 @@ function step(yaml: Yaml, parent: unknown, key: PropertyKey): { at: unknown; val
   return undefined;
 }
 
-/** Reads a YAML settings file. Throws ConfigError with every syntax error; `yaml` is loaded only here. */
-export async function readSettingsFile(file: string): Promise<SettingsFile> {
+/** Reads a YAML settings file. Throws ConfigError with every syntax error. Import this module only when there is a file: the parser is large. */
+export function readSettingsFile(file: string): SettingsFile {
   let source: string;
   try {
     const { size } = statSync(file);
@@ -41,13 +39,12 @@ export async function readSettingsFile(file: string): Promise<SettingsFile> {
       : `cannot be read: ${error instanceof Error ? error.message : error}`;
     throw new ConfigError([{ where: file, key: '', what }], true);
   }
-  const yaml = await import('yaml');
   const lines = new yaml.LineCounter();
   const position = (offset: number) => {
     const { line, col } = lines.linePos(offset);
     return `${file}:${line}:${col}`;
   };
-  const document: Document.Parsed = yaml.parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  const document: yaml.Document.Parsed = yaml.parseDocument(source, { lineCounter: lines, prettyErrors: false });
   const faults = [...document.errors, ...document.warnings];
   if (faults.length > 0) {
     throw new ConfigError(
@@ -70,12 +67,12 @@ export async function readSettingsFile(file: string): Promise<SettingsFile> {
       let value: unknown = document.contents;
       let at: unknown = document.contents;
       for (const key of path) {
-        const next = step(yaml, value, key);
+        const next = step(value, key);
         if (!next) break;
         at = next.at;
         value = next.value;
       }
-      const range = yaml.isNode(at) ? (at as Node).range : undefined;
+      const range = yaml.isNode(at) ? (at as yaml.Node).range : undefined;
       return position(range?.[0] ?? 0);
     },
   };

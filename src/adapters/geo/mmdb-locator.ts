@@ -1,25 +1,21 @@
 import { readFile } from 'node:fs/promises';
-import type { CityResponse, Reader } from 'mmdb-lib';
+import { type CityResponse, Reader } from 'mmdb-lib';
 import { Fault } from '#src/domain/faults.ts';
 import type { Location } from '#src/domain/session.ts';
 import type { Locator } from '#src/ports/devices.ts';
 
-/** Used where no database is configured: nothing is known. */
-export const NO_LOCATOR: Locator = { locate: () => undefined };
-
 /**
- * Opens a MaxMind city database (GeoLite2-City, GeoIP2-City or one in their format) and keeps it in memory; the library
- * is loaded only here. Rejects with Fault(invalid, FIELD_INVALID) that names the file when it cannot be read, is no
+ * Opens a MaxMind city database (GeoLite2-City, GeoIP2-City or one in their format) and keeps it in memory.
+ * Rejects with Fault(invalid, FIELD_INVALID) that names the file when it cannot be read, is no
  * MaxMind database, or knows no cities: a deployment that asks for travel signals must not run without them.
  */
 export async function openLocator(path: string): Promise<Locator> {
   const bytes = await readFile(path).catch((cause: unknown) => {
     throw unusable(path, 'cannot be read', cause);
   });
-  const { Reader: MmdbReader } = await import('mmdb-lib');
   let reader: Reader<CityResponse>;
   try {
-    reader = new MmdbReader<CityResponse>(bytes);
+    reader = new Reader<CityResponse>(bytes);
   } catch (cause) {
     throw unusable(path, 'is not a MaxMind database', cause);
   }

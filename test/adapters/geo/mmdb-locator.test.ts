@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { NO_LOCATOR, openLocator } from '#src/adapters/geo/mmdb-locator.ts';
+import { openLocator } from '#src/adapters/geo/mmdb-locator.ts';
+import { NO_LOCATOR } from '#src/adapters/geo/no-locator.ts';
 
 const FILE = fileURLToPath(new URL('../../fixtures/geolite2-city-test.mmdb', import.meta.url));
 let folder: string;
