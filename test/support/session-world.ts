@@ -63,7 +63,7 @@ export class GivenReceipts implements ReceiptAuthority {
     this.claims.set(token, {
       receiptId: `rcp-${token}`,
       realm: 'default',
-      audience: '',
+      audience: claims.realm ?? 'default',
       subject: 'ann',
       sessionId: '',
       challengeId: 'chl_x',

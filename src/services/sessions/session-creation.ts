@@ -131,11 +131,11 @@ export class SessionCreation {
       case 'receipt_spent':
         throw receipts.spent(use, caller);
       case 'unknown_session':
-        throw unknownSession();
+        throw this.#refuse(command, caller, unknownSession());
       case 'repeat':
         return this.#repeat(command, result.seed);
       case 'reused':
-        throw requestIdReused();
+        throw this.#refuse(command, caller, requestIdReused());
     }
   }
 
@@ -159,17 +159,21 @@ export class SessionCreation {
   }
 
   #limited(command: NewSession, caller: Caller, candidates: readonly Session[]): CreatedSession {
-    const { limits, trail } = this.#deps;
-    const { realm, subject } = command;
-    trail.refused(
-      trail.draft('session.refused', caller, { realm, subject, outcome: 'REFUSED', reason: 'SESSION_LIMIT' }),
-    );
-    if (limits.policy === 'ask') return { outcome: 'choose', candidates };
+    const { limits } = this.#deps;
     const description = `has ${limits.cap} live sessions, the most there may be`;
-    throw new Fault('precondition', 'SESSION_LIMIT', 'the session cap is reached; end another session first', {
+    const fault = new Fault('precondition', 'SESSION_LIMIT', 'the session cap is reached; end another session first', {
       metadata: { cap: String(limits.cap) },
       preconditions: [{ type: 'SESSION_LIMIT', subject: 'subject', description }],
     });
+    this.#refuse(command, caller, fault);
+    if (limits.policy === 'ask') return { outcome: 'choose', candidates };
+    throw fault;
+  }
+
+  #refuse({ realm, subject }: NewSession, caller: Caller, fault: Fault): Fault {
+    const { trail } = this.#deps;
+    trail.refused(trail.draft('session.refused', caller, { realm, subject, outcome: 'REFUSED', reason: fault.reason }));
+    return fault;
   }
 
   /** The first answer again, as far as it still stands: what was evicted then carries the instant of the creation. */

@@ -33,13 +33,15 @@ export class SessionReceipts {
       throw error;
     }
     const wrong =
-      claims.subject !== use.subject
-        ? 'subject'
-        : !use.purposes.includes(claims.purpose)
-          ? 'purpose'
-          : use.sessionId !== undefined && claims.sessionId !== use.sessionId
-            ? 'session'
-            : undefined;
+      claims.audience !== use.realm
+        ? 'audience'
+        : claims.subject !== use.subject
+          ? 'subject'
+          : !use.purposes.includes(claims.purpose)
+            ? 'purpose'
+            : use.sessionId !== undefined && claims.sessionId !== use.sessionId
+              ? 'session'
+              : undefined;
     if (wrong !== undefined) {
       this.#refused(use, 'RECEIPT_MISMATCH', caller, wrong);
       throw new Fault('denied', 'RECEIPT_MISMATCH', `receipt: is for another ${wrong}`, { metadata: { part: wrong } });

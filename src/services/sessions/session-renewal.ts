@@ -93,7 +93,7 @@ export class SessionRenewal {
     const session = await validation.authenticate(change.realm, change.token);
     const token = newSessionToken(random.bytes(32));
     const request = this.#claim(change, caller, token);
-    if (!session) return this.#replay(change, request);
+    if (!session) return this.#replay(change, request, caller);
     const use: ReceiptUse = {
       realm: session.realm,
       subject: session.subject,
@@ -128,7 +128,7 @@ export class SessionRenewal {
         case 'repeat':
           return await this.#answerAgain(change, result.seed);
         case 'reused':
-          throw requestIdReused();
+          throw this.#reused(about(session), caller);
       }
     } finally {
       cache.drop(session.id);
@@ -139,7 +139,11 @@ export class SessionRenewal {
    * The token is dead, perhaps because this very request has rotated it before: then the first answer comes again. The
    * command names no session and so can have no effect of its own.
    */
-  async #replay(change: SessionChange, request: RequestClaim | undefined): Promise<ChangedSession | undefined> {
+  async #replay(
+    change: SessionChange,
+    request: RequestClaim | undefined,
+    caller: Caller,
+  ): Promise<ChangedSession | undefined> {
     const { clock, store } = this.#deps;
     if (!request || !isSessionToken(change.token)) return undefined;
     const now = clock.now();
@@ -156,7 +160,7 @@ export class SessionRenewal {
       request,
       events: [],
     });
-    if (result.outcome === 'reused') throw requestIdReused();
+    if (result.outcome === 'reused') throw this.#reused({ realm: change.realm }, caller);
     return result.outcome === 'repeat' ? this.#answerAgain(change, result.seed) : undefined;
   }
 
@@ -183,6 +187,13 @@ export class SessionRenewal {
       ],
       seed: sealAnswer(this.#deps.secrets, ownerOf(change), [token]),
     });
+  }
+
+  #reused(whose: { readonly realm: string; readonly subject?: string; readonly sessionId?: string }, caller: Caller) {
+    const { trail } = this.#deps;
+    const fault = requestIdReused();
+    trail.refused(trail.draft('session.refused', caller, { ...whose, outcome: 'REFUSED', reason: fault.reason }));
+    return fault;
   }
 
   #event(session: Session, proof: ReceiptClaims, acr: string, caller: Caller) {

@@ -74,6 +74,7 @@ describe('the level of a new session', () => {
 
   it.each([
     ['another person', { subject: 'eve' }, 'subject'],
+    ['another audience', { audience: 'ledger' }, 'audience'],
     ['an action', { purpose: 'action' as const }, 'purpose'],
     ['a step-up', { purpose: 'step_up' as const }, 'purpose'],
   ])('is refused with a receipt of %s', async (_, claims, part) => {
@@ -216,8 +217,8 @@ describe('a repeated request id', () => {
     expect((await signIn({ receipt, requestId: REQUEST_ID })).token).toBe(first.token);
   });
 
-  it('is refused for another request', async () => {
-    const { signIn } = sessionWorld();
+  it('is refused for another request, with an event', async () => {
+    const { signIn, trail, audit } = sessionWorld();
     await signIn({ requestId: REQUEST_ID });
     for (const other of [{ subject: 'bob' }, { labels: { a: 'b' } }, { client: { ...LAPTOP, ipAddress: NEW_YORK } }]) {
       await expect(signIn({ requestId: REQUEST_ID, ...other })).rejects.toMatchObject({
@@ -225,6 +226,9 @@ describe('a repeated request id', () => {
         reason: 'REQUEST_ID_REUSED',
       });
     }
+    await trail.drain();
+    const [refused] = audit.events;
+    expect(refused).toMatchObject({ type: 'session.refused', subject: 'bob', reason: 'REQUEST_ID_REUSED' });
   });
 
   it('keeps the token sealed until then', async () => {

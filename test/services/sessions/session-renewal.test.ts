@@ -60,6 +60,7 @@ describe('a step-up', () => {
     ['another session', { sessionId: 'ses_0000000000000000000000000g' }, 'session'],
     ['no session', { sessionId: '' }, 'session'],
     ['another person', { subject: 'eve' }, 'subject'],
+    ['another audience', { audience: 'ledger' }, 'audience'],
     ['a login', { purpose: 'login' as const }, 'purpose'],
     ['a factor change', { purpose: 'factor_change' as const }, 'purpose'],
   ])('is refused with a receipt of %s, and the token lives on', async (_, claims, part) => {
@@ -122,12 +123,14 @@ describe('a step-up', () => {
     expect(await update({ token: 'nonsense', receipt, requestId: REQUEST_ID })).toBeUndefined();
   });
 
-  it('refuses a request id that was used for another step-up', async () => {
-    const { update, stepUp } = await signedIn();
+  it('refuses a request id that was used for another step-up, with an event', async () => {
+    const { update, stepUp, trail, audit } = await signedIn();
     await update({ receipt: stepUp(), requestId: REQUEST_ID });
     await expect(update({ receipt: stepUp(), requestId: REQUEST_ID })).rejects.toMatchObject({
       reason: 'REQUEST_ID_REUSED',
     });
+    await trail.drain();
+    expect(audit.events).toMatchObject([{ type: 'session.refused', reason: 'REQUEST_ID_REUSED' }]);
   });
 });
 
