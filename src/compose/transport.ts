@@ -98,7 +98,7 @@ export function composeTransport(deps: TransportDependencies): Transport {
   });
   const operatorToken = tokenCheck(deps.operatorToken);
   const { grpc, http, admin } = config.listeners;
-  const shared = { endpoints, pipeline, metrics, clock, maxMessageBytes: config.limits.message_bytes };
+  const shared = { endpoints, pipeline, metrics, log, clock, maxMessageBytes: config.limits.message_bytes };
   const grpcServer = new GrpcServer({
     ...shared,
     addresses: [
@@ -113,7 +113,6 @@ export function composeTransport(deps: TransportDependencies): Transport {
   });
   const httpServer = new ConnectServer({
     ...shared,
-    log,
     addresses: tcp(http.address),
     listener: new Listener({ name: 'http', roles: new Set(http.roles), operatorToken }),
     maxConnections: config.limits.max_connections,

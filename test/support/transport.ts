@@ -107,6 +107,7 @@ export class Served {
       endpoints: this.endpoints,
       pipeline: this.pipeline,
       metrics: this.metrics,
+      log: this.log,
       clock: systemClock,
       maxMessageBytes: 64 * 1024,
       maxConcurrentStreams: 1000,

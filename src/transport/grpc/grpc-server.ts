@@ -2,7 +2,7 @@ import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { Server, ServerCredentials, type ServerInterceptor } from '@grpc/grpc-js';
 import type { DurationMs } from '../../domain/time.ts';
 import type { Clock } from '../../ports/runtime.ts';
-import type { RpcMetrics } from '../../ports/telemetry.ts';
+import type { Log, RpcMetrics } from '../../ports/telemetry.ts';
 import { CallDurations, type Endpoint, OTHER_METHOD } from '../endpoint.ts';
 import { codeOf } from '../errors.ts';
 import type { Listener } from '../identity.ts';
@@ -18,6 +18,7 @@ export interface GrpcServerOptions {
   readonly endpoints: ReadonlyMap<string, Endpoint>;
   readonly pipeline: Pipeline;
   readonly metrics: RpcMetrics;
+  readonly log: Log;
   readonly clock: Clock;
   /** The largest request message. */
   readonly maxMessageBytes: number;
@@ -61,6 +62,7 @@ export class GrpcServer implements AsyncDisposable {
       refused: (path, fault) => {
         (endpoints.get(path)?.durations ?? others).observe('grpc', codeOf(fault), 0);
       },
+      failed: (error) => options.log.error('a call could not be built', { error: String(error) }),
     });
     // After the gate: the streams of this injector are handled as the server says now.
     const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import type { Fault } from '../../domain/faults.ts';
 import type { DurationMs } from '../../domain/time.ts';
@@ -19,6 +19,8 @@ export interface GateOptions {
   readonly serves: (path: string) => boolean;
   /** Called with the answer to a call that never gets to grpc-js, for the metrics. */
   readonly refused: (path: string, fault: Fault) => void;
+  /** Called with what must not happen: a throw while a call is built. */
+  readonly failed: (error: unknown) => void;
 }
 
 type StreamHandler = (
@@ -50,11 +52,14 @@ export class StreamGate {
     }
     const handle = original.bind(server) as StreamHandler;
     const gated: StreamHandler = (interceptors, stream, headers, _flags, rawHeaders) => {
-      const arrival = this.#admit(stream, headers, rawHeaders);
-      if (!arrival) return;
-      this.#arrival = arrival;
       try {
-        handle(interceptors, stream, headers);
+        this.#arrival = this.#admit(stream, headers, rawHeaders);
+        if (this.#arrival) handle(interceptors, stream, headers);
+      } catch (error) {
+        // Thrown on, it would end the process; so it ends one call.
+        this.#options.failed(error);
+        stream.on('error', () => {});
+        stream.close(constants.NGHTTP2_INTERNAL_ERROR);
       } finally {
         this.#arrival = undefined;
       }
