@@ -1,14 +1,18 @@
 /** Controls, format characters (direction overrides among them), line and paragraph separators, and the escape itself. */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\\]/gu;
+/** What nearly every value is: printable ASCII without the escape. */
+const PLAIN = /^[ -[\]-~]*$/;
 
 /** The longest value of an event, in bytes of UTF-8. */
 export const MAX_VALUE_BYTES = 512;
 
 /**
  * A value as it may enter the trail: one line, nothing that a terminal or a log viewer obeys, valid Unicode, at most
- * `maxBytes` of UTF-8. Unsafe characters become `\u{hex}`, a backslash `\\`; a cut ends with `…`.
+ * `maxBytes` of UTF-8; '' for an absent one. Unsafe characters become `\u{hex}`, a backslash `\\`; a cut ends with `…`.
  */
-export function plainText(value: string, maxBytes = MAX_VALUE_BYTES): string {
+export function plainText(value: string | undefined, maxBytes = MAX_VALUE_BYTES): string {
+  if (!value) return '';
+  if (value.length <= maxBytes && PLAIN.test(value)) return value;
   // No more than this can survive the cut, so a huge value costs no more than a long one.
   const head = value.length > maxBytes ? value.slice(0, maxBytes) : value;
   const plain = head.toWellFormed().replace(UNSAFE, escaped);

@@ -23,9 +23,11 @@ interface Search {
   readonly index: string;
   readonly parameters: Readonly<Record<string, string | number>>;
   readonly matches: (record: AuditRecord) => boolean;
+  /** Every row that the statement finds is meant. */
+  readonly isExact: boolean;
 }
 
-const NOTHING: Search = { where: '0', index: '', parameters: {}, matches: () => false };
+const NOTHING: Search = { where: '0', index: '', parameters: {}, matches: () => false, isExact: true };
 const MAX_CACHED_STATEMENTS = 64;
 
 /** Searches the events of one file, bucket by bucket (schema.ts), newest or oldest first. */
@@ -57,13 +59,14 @@ export class EventReader {
     const size = 2 ** BUCKET_SHIFT;
     const first = Math.floor(low / size);
     const last = Math.floor(high / size);
+    const parameters: Record<string, string | number> = { ...search.parameters, low, high };
     for (let step = 0; step <= last - first && found.length < limit; step += 1) {
-      const bucket = order === 'ASC' ? first + step : last - step;
-      // A tag may match by chance, so a bucket is read whole; it has at most 1024 rows.
-      for (const row of statement.iterate({ ...search.parameters, bucket, low, high })) {
+      parameters['bucket'] = order === 'ASC' ? first + step : last - step;
+      // A tag may match by chance, so then a bucket is read whole; it is small.
+      parameters['limit'] = search.isExact ? limit - found.length : size;
+      for (const row of statement.all(parameters)) {
         const event = this.#open(row, search);
-        if (event) found.push(event);
-        if (found.length >= limit) break;
+        if (event && found.length < limit) found.push(event);
       }
     }
     return found;
@@ -90,7 +93,7 @@ export class EventReader {
 
   #prepare(search: Search, order: 'ASC' | 'DESC') {
     const sql = `SELECT position, chain_id, sequence, record, hash FROM events ${search.index} JOIN chains USING (chain)
-      WHERE ${search.where} AND position BETWEEN $low AND $high ORDER BY position ${order}`;
+      WHERE ${search.where} AND position BETWEEN $low AND $high ORDER BY position ${order} LIMIT $limit`;
     const cached = this.#statements.get(sql);
     if (cached) return cached;
     const statement = this.#db.prepare<[Record<string, string | number>], FoundRow>(sql);
@@ -153,6 +156,7 @@ export class EventReader {
       index: best ? `INDEXED BY ${best}` : '',
       parameters,
       matches: (record) => tests.every((test) => test(record)),
+      isExact: tests.length === 0,
     };
   }
 }

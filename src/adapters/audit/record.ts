@@ -1,10 +1,8 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { fromBinary } from '@bufbuild/protobuf';
 import type { EventDraft, EventOutcome } from '#src/domain/audit-event.ts';
 import type { Method } from '#src/domain/method.ts';
 import {
-  type AuditFact,
-  AuditFactSchema,
   AuditOutcome,
   AuditPersonalSchema,
   type AuditRecord,
@@ -13,13 +11,16 @@ import {
 import { Method as ProtoMethod } from '#src/gen/sallyport/v1/common_pb.js';
 import type { StoredEvent } from '#src/ports/audit.ts';
 import type { Random } from '#src/ports/runtime.ts';
-import { MAX_VALUE_BYTES, plainText } from './plain-text.ts';
+import { plainText } from './plain-text.ts';
+import { encodePersonal, type RecordFields } from './record-encoding.ts';
 
 const VERSION = 1;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const GCM = Object.freeze({ authTagLength: TAG_BYTES });
 const MAX_KEY_BYTES = 64;
+const NO_FACTS: RecordFields['facts'] = [];
+const NO_BYTES = new Uint8Array();
 const MAX_FACTS = 32;
 /** Of all facts of an event together; with it a record stays below 20 KiB. */
 const MAX_FACTS_BYTES = 8 * 1024;
@@ -57,32 +58,28 @@ export function isPersonal(draft: EventDraft): boolean {
  * The record of an event: every text made plain and capped, personal fields sealed under `personal`. An event without a
  * subject has no pseudonym; its address and agent, if any, are sealed under the key of the realm's unknown people.
  */
-export function sealRecord(draft: EventDraft, personal: PersonalKey | undefined, random: Random): AuditRecord {
+export function sealRecord(draft: EventDraft, personal: PersonalKey | undefined, random: Random): RecordFields {
   const id = plainText(draft.id, MAX_KEY_BYTES);
-  return create(AuditRecordSchema, {
+  return {
     version: VERSION,
     id,
     type: draft.type,
-    occurredAtMs: BigInt(draft.at),
+    occurredAtMs: Math.max(0, Math.trunc(draft.at)),
     realm: plainText(draft.realm),
     subjectRef: draft.subject ? (personal?.ref ?? '') : '',
     outcome: OUTCOME_TO_PROTO[draft.outcome],
-    reason: plainText(draft.reason ?? ''),
-    caller: plainText(draft.caller ?? ''),
-    correlationId: plainText(draft.correlationId ?? ''),
-    challengeId: plainText(draft.challengeId ?? ''),
-    sessionId: plainText(draft.sessionId ?? ''),
-    factorId: plainText(draft.factorId ?? ''),
+    reason: plainText(draft.reason),
+    caller: plainText(draft.caller),
+    correlationId: plainText(draft.correlationId),
+    challengeId: plainText(draft.challengeId),
+    sessionId: plainText(draft.sessionId),
+    factorId: plainText(draft.factorId),
     method: draft.method === undefined ? ProtoMethod.UNSPECIFIED : METHOD_TO_PROTO[draft.method],
-    actionDigest: plainText(draft.actionDigest ?? ''),
-    count: BigInt(draft.count ?? 1),
-    facts: plainFacts(draft.facts),
-    sealedPersonal: personal ? sealPersonal(draft, id, personal.key, random) : new Uint8Array(),
-  });
-}
-
-export function recordBytes(record: AuditRecord): Uint8Array {
-  return toBinary(AuditRecordSchema, record);
+    actionDigest: plainText(draft.actionDigest),
+    count: draft.count ?? 1,
+    facts: draft.facts ? plainFacts(draft.facts) : NO_FACTS,
+    sealedPersonal: personal ? sealPersonal(draft, id, personal.key, random) : NO_BYTES,
+  };
 }
 
 /** Throws on bytes that are no AuditRecord. */
@@ -130,31 +127,27 @@ export function openRecord(
   };
 }
 
-function plainFacts(facts: EventDraft['facts']): AuditFact[] {
-  if (!facts) return [];
-  const kept: AuditFact[] = [];
+function plainFacts(facts: NonNullable<EventDraft['facts']>): RecordFields['facts'] {
+  const kept: { key: string; value: string }[] = [];
   let bytes = 0;
   for (const name of Object.keys(facts).sort()) {
     const fact = { key: plainText(name, MAX_KEY_BYTES), value: plainText(String(facts[name])) };
     bytes += Buffer.byteLength(fact.key) + Buffer.byteLength(fact.value);
     if (kept.length >= MAX_FACTS || bytes > MAX_FACTS_BYTES) {
-      kept.push(create(AuditFactSchema, { key: '~', value: 'further facts were too much for one event' }));
+      kept.push({ key: '~', value: 'further facts were too much for one event' });
       break;
     }
-    kept.push(create(AuditFactSchema, fact));
+    kept.push(fact);
   }
   return kept;
 }
 
 function sealPersonal(draft: EventDraft, id: string, key: Uint8Array, random: Random): Uint8Array {
-  const plain = toBinary(
-    AuditPersonalSchema,
-    create(AuditPersonalSchema, {
-      subject: plainText(draft.subject ?? ''),
-      ipAddress: plainText(draft.ipAddress ?? '', MAX_KEY_BYTES),
-      userAgent: plainText(draft.userAgent ?? '', MAX_VALUE_BYTES),
-    }),
-  );
+  const plain = encodePersonal({
+    subject: plainText(draft.subject),
+    ipAddress: plainText(draft.ipAddress, MAX_KEY_BYTES),
+    userAgent: plainText(draft.userAgent),
+  });
   const nonce = random.bytes(NONCE_BYTES);
   const cipher = createCipheriv('aes-256-gcm', key, nonce, GCM);
   cipher.setAAD(Buffer.from(id, 'utf8'));

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { ChainHeader } from '#src/ports/audit.ts';
 
 const ROW_CONTEXT = 'sallyport-audit-v1\0';
+const workspace = Buffer.allocUnsafe(64 * 1024);
 const HEADER_CONTEXT = 'sallyport-audit-chain-v1\0';
 
 /**
@@ -9,18 +10,26 @@ const HEADER_CONTEXT = 'sallyport-audit-chain-v1\0';
  * (8 bytes, big-endian) behind its length (4 bytes, big-endian). So no two rows share an encoding.
  */
 export function rowHash(chainId: string, sequence: number, previousHash: Uint8Array, record: Uint8Array): Buffer {
-  const id = Buffer.from(chainId, 'utf8');
-  const size = ROW_CONTEXT.length + 4 + id.length + 8 + 4 + previousHash.length + 4 + record.length;
-  const text = Buffer.allocUnsafe(size);
+  const idLength = Buffer.byteLength(chainId, 'utf8');
+  const size = ROW_CONTEXT.length + 4 + idLength + 8 + 4 + previousHash.length + 4 + record.length;
+  // Hashed before anybody else runs, so one piece of memory serves all.
+  const text = size <= workspace.length ? workspace : Buffer.allocUnsafe(size);
   let at = text.write(ROW_CONTEXT, 0, 'latin1');
-  at = text.writeUInt32BE(id.length, at);
-  text.set(id, at);
-  at = text.writeBigInt64BE(BigInt(Number.isSafeInteger(sequence) ? sequence : -1), at + id.length);
+  at = text.writeUInt32BE(idLength, at);
+  at += text.write(chainId, at, 'utf8');
+  at = writeSequence(text, at, sequence);
   at = text.writeUInt32BE(previousHash.length, at);
   text.set(previousHash, at);
   at = text.writeUInt32BE(record.length, at + previousHash.length);
   text.set(record, at);
-  return hash('sha256', text, 'buffer');
+  return hash('sha256', text.subarray(0, size), 'buffer');
+}
+
+/** Eight bytes; all ones for what is no sequence at all. */
+function writeSequence(text: Buffer, at: number, sequence: number): number {
+  const isWhole = Number.isSafeInteger(sequence) && sequence >= 0;
+  const next = text.writeUInt32BE(isWhole ? Math.floor(sequence / 2 ** 32) : 0xffff_ffff, at);
+  return text.writeUInt32BE(isWhole ? sequence % 2 ** 32 : 0xffff_ffff, next);
 }
 
 /** What the first row of a chain links to: the digest of how the chain began, so an altered beginning shows. */

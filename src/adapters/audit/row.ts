@@ -1,7 +1,8 @@
 import type { Database } from 'better-sqlite3';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import type { Random } from '#src/ports/runtime.ts';
-import { type PersonalKey, recordBytes, sealRecord } from './record.ts';
+import { type PersonalKey, sealRecord } from './record.ts';
+import { encodeRecord } from './record-encoding.ts';
 import { rowHash } from './row-hash.ts';
 import { type Columns, columnsOf } from './schema.ts';
 
@@ -32,7 +33,7 @@ export function nextRow(
   random: Random,
 ): Row {
   const record = sealRecord(draft, personal, random);
-  const bytes = recordBytes(record);
+  const bytes = encodeRecord(record);
   const sequence = tip.sequence + 1;
   return {
     ...columnsOf(record),

@@ -1,15 +1,16 @@
 import type { Database } from 'better-sqlite3';
 import type { AuditRecord } from '#src/gen/sallyport/v1/audit_pb.js';
+import type { RecordFields } from './record-encoding.ts';
 
 /** "Sapt", so that `file` and this program know an audit file by its header. */
 export const APPLICATION_ID = 0x53617074;
 export const SCHEMA_VERSION = 1;
 
 /**
- * Rows are looked up in buckets of 1024 positions. An index over random ids alone would touch a distant page for every
- * event; led by the bucket, all new entries of an index land on a few pages, and a search takes one step per bucket.
+ * Rows are looked up in buckets of 256 positions. An index over random ids alone would touch a distant page for every
+ * event; led by the bucket, all new entries of an index land on one or two pages, and a search takes one step per bucket.
  */
-export const BUCKET_SHIFT = 10;
+export const BUCKET_SHIFT = 8;
 
 /** Exactly what the file holds: anything more, less or other is damage. */
 export const SCHEMA: Readonly<Record<string, string>> = {
@@ -67,7 +68,7 @@ export interface Columns {
   readonly sessionTag: number;
 }
 
-export function columnsOf(record: AuditRecord): Columns {
+export function columnsOf(record: AuditRecord | RecordFields): Columns {
   return {
     at: Number(record.occurredAtMs),
     realm: record.realm,

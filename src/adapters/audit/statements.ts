@@ -8,9 +8,9 @@ export type PreparedStatements = ReturnType<typeof prepareStatements>;
 
 /** Everything the writer prepares on one connection. */
 export function prepareStatements(db: Database, subjectKeys: SubjectKeys) {
-  const size = db.prepare<[], { used: number }>(
-    'SELECT (page_count - freelist_count) * page_size AS used FROM pragma_page_count, pragma_freelist_count, pragma_page_size',
-  );
+  const pageSize = Number(db.pragma('page_size', { simple: true }));
+  // Nothing but a stashed key is ever deleted, so free pages do not count.
+  const pages = db.prepare<[], { page_count: number }>('PRAGMA page_count');
   const first = db.prepare<[], { first: number | null }>('SELECT min(position) AS first FROM events');
   return {
     begin: db.prepare('BEGIN IMMEDIATE'),
@@ -29,7 +29,7 @@ export function prepareStatements(db: Database, subjectKeys: SubjectKeys) {
     ),
     source: new ChainSource(db),
     reader: new EventReader(db, subjectKeys),
-    usedBytes: () => size.get()?.used ?? 0,
+    usedBytes: () => (pages.get()?.page_count ?? 0) * pageSize,
     firstPosition: () => first.get()?.first ?? 0,
   };
 }
