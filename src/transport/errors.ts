@@ -103,12 +103,10 @@ export function toWireError(fault: Fault): WireError {
     details.push(detail(QuotaFailureSchema, { violations: [{ subject: bounded(subject), description }] }));
   }
   if (violations && violations.length > 0) {
-    const fieldViolations = violations
-      .slice(0, MAX_VIOLATIONS)
-      .map(({ field, description }) => ({
-        field: bounded(field, MAX_NAME),
-        description: bounded(description, MAX_WORDS),
-      }));
+    const fieldViolations = violations.slice(0, MAX_VIOLATIONS).map(({ field, description }) => ({
+      field: bounded(field, MAX_NAME),
+      description: bounded(description, MAX_WORDS),
+    }));
     details.push(detail(BadRequestSchema, { fieldViolations }));
   }
   if (preconditions && preconditions.length > 0) {

@@ -239,6 +239,13 @@ describe('streams over gRPC', () => {
     await close();
   });
 
+  it('over the cap are an event of the trail where they change something', async () => {
+    const { raw, served, close } = await serve({ limits: { maxOpenStreams: 0 } });
+    expect(await answer(raw.open(VERIFY))).toMatchObject({ code: 8, reason: 'LIMIT_EXCEEDED' });
+    expect(served.refusals.events).toMatchObject([{ type: 'limit.hit', reason: 'LIMIT_EXCEEDED', caller: 'grpc' }]);
+    await close();
+  });
+
   it('of a reader that does not read hold few messages, end with READER_TOO_SLOW, and free the connection', async () => {
     let pulled = 0;
     const chunk = 'x'.repeat(16 * 1024);
