@@ -240,7 +240,7 @@ class SqliteAuditFile implements AuditFile {
     const facts = { use: 'checkpoint', key_id: key.keyId };
     const events = [
       ...(damage ? [damageEvent(this.#options, damage)] : []),
-      ...(isNewKey ? [ownEvent(this.#options, 'key.created', { outcome: 'INFO', facts })] : []),
+      ...(isNewKey ? [ownEvent(this.#options, 'key.created', { outcome: 'SUCCESS', facts })] : []),
     ];
     this.#write(() => {
       if (isNewKey) this.#parts.addKey.run(key.keyId, key.publicKey);
