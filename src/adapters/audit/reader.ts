@@ -18,23 +18,29 @@ interface FoundRow {
   readonly hash: Uint8Array;
 }
 
+type Bound = Readonly<Record<string, string | number>>;
+
 interface Search {
   readonly where: string;
   readonly index: string;
-  readonly parameters: Readonly<Record<string, string | number>>;
+  /** The part of `where` that the index answers. */
+  readonly narrow: string;
+  readonly parameters: Bound;
   readonly matches: (record: AuditRecord) => boolean;
   /** Every row that the statement finds is meant. */
   readonly isExact: boolean;
 }
 
-const NOTHING: Search = { where: '0', index: '', parameters: {}, matches: () => false, isExact: true };
+const NOTHING: Search = { where: '0', index: '', narrow: '', parameters: {}, matches: () => false, isExact: true };
 const MAX_CACHED_STATEMENTS = 64;
+const SIZE = 2 ** BUCKET_SHIFT;
+const BUCKETS_PER_LOOK = 4_096;
 
 /** Searches the events of one file, bucket by bucket (schema.ts), newest or oldest first. */
 export class EventReader {
   readonly #db: Database;
   readonly #keys: PersonalKeys;
-  readonly #statements = new Map<string, Statement<[Record<string, string | number>], FoundRow>>();
+  readonly #statements = new Map<string, Statement<[Bound]>>();
 
   constructor(db: Database, keys: PersonalKeys) {
     this.#db = db;
@@ -56,20 +62,39 @@ export class EventReader {
     const found: PositionedEvent[] = [];
     if (search === NOTHING || high < low) return found;
     const statement = this.#prepare(search, order);
-    const size = 2 ** BUCKET_SHIFT;
-    const first = Math.floor(low / size);
-    const last = Math.floor(high / size);
     const parameters: Record<string, string | number> = { ...search.parameters, low, high };
-    for (let step = 0; step <= last - first && found.length < limit; step += 1) {
-      parameters['bucket'] = order === 'ASC' ? first + step : last - step;
+    for (const bucket of this.#buckets(search, Math.floor(low / SIZE), Math.floor(high / SIZE), order)) {
+      parameters['bucket'] = bucket;
       // A tag may match by chance, so then a bucket is read whole; it is small.
-      parameters['limit'] = search.isExact ? limit - found.length : size;
+      parameters['limit'] = search.isExact ? limit - found.length : SIZE;
       for (const row of statement.all(parameters)) {
         const event = this.#open(row, search);
         if (event && found.length < limit) found.push(event);
       }
+      if (found.length >= limit) break;
     }
     return found;
+  }
+
+  /** Buckets worth looking into. With an index SQLite itself skips the others, some thousands at a time. */
+  *#buckets(search: Search, first: number, last: number, order: 'ASC' | 'DESC'): Generator<number, void> {
+    const step = search.index === '' ? 1 : BUCKETS_PER_LOOK;
+    for (let done = 0; done <= last - first; done += step) {
+      const low = order === 'ASC' ? first + done : Math.max(first, last - done - step + 1);
+      const high = order === 'ASC' ? Math.min(last, first + done + step - 1) : last - done;
+      if (search.index === '') yield low;
+      else yield* this.#occupied(search, low, high, order);
+    }
+  }
+
+  #occupied(search: Search, firstBucket: number, lastBucket: number, order: 'ASC' | 'DESC'): readonly number[] {
+    const sql = `WITH RECURSIVE buckets (bucket) AS
+        (SELECT $firstBucket UNION ALL SELECT bucket + 1 FROM buckets WHERE bucket < $lastBucket)
+      SELECT bucket FROM buckets
+      WHERE EXISTS (SELECT 1 FROM events ${search.index} WHERE position >> ${BUCKET_SHIFT} = bucket AND ${search.narrow})
+      ORDER BY bucket ${order}`;
+    const found = this.#cached<{ bucket: number }>(sql).all({ ...search.parameters, firstBucket, lastBucket });
+    return found.map(({ bucket }) => bucket);
   }
 
   #open(row: FoundRow, search: Search): PositionedEvent | undefined {
@@ -94,23 +119,29 @@ export class EventReader {
   #prepare(search: Search, order: 'ASC' | 'DESC') {
     const sql = `SELECT position, chain_id, sequence, record, hash FROM events ${search.index} JOIN chains USING (chain)
       WHERE ${search.where} AND position BETWEEN $low AND $high ORDER BY position ${order} LIMIT $limit`;
-    const cached = this.#statements.get(sql);
-    if (cached) return cached;
-    const statement = this.#db.prepare<[Record<string, string | number>], FoundRow>(sql);
-    if (this.#statements.size >= MAX_CACHED_STATEMENTS) this.#statements.clear();
-    this.#statements.set(sql, statement);
-    return statement;
+    return this.#cached<FoundRow>(sql);
+  }
+
+  #cached<Found>(sql: string) {
+    const known = this.#statements.get(sql);
+    const statement = known ?? this.#db.prepare<[Bound], unknown>(sql);
+    if (!known && this.#statements.size >= MAX_CACHED_STATEMENTS) this.#statements.clear();
+    if (!known) this.#statements.set(sql, statement);
+    return statement as Statement<[Bound], Found>;
   }
 
   #plan(filter: EventFilter): Search {
     const where: string[] = [];
     const parameters: Record<string, string | number> = {};
-    const indexes: string[] = [];
+    const ways: { readonly index: string; readonly clause: string }[] = [];
+    const indexed = (index: string, clause: string) => {
+      where.push(clause);
+      ways.push({ index, clause });
+    };
     const tests: ((record: AuditRecord) => boolean)[] = [];
     const tagged = (column: string, index: string, text: string, test: (record: AuditRecord) => boolean) => {
-      where.push(`${column} = $${column} AND ${column} <> 0`);
+      indexed(index, `${column} = $${column} AND ${column} <> 0`);
       parameters[column] = tagOf(text);
-      indexes.push(index);
       tests.push(test);
     };
     const { challengeId, sessionId, realm, outcome, from, until } = filter;
@@ -126,15 +157,13 @@ export class EventReader {
     const types = filter.types && concreteTypes(filter.types);
     if (types?.length === 0) return NOTHING;
     if (types && types.length < EVENT_TYPES.length) {
-      where.push(`type IN (${types.map((_, index) => `$type${index}`).join(', ')})`);
+      indexed('events_by_type', `type IN (${types.map((_, index) => `$type${index}`).join(', ')})`);
       for (const [index, type] of types.entries()) parameters[`type${index}`] = type;
-      indexes.push('events_by_type');
     }
     if (from !== undefined || until !== undefined) {
-      where.push('at >= $from AND at < $until');
+      indexed('events_by_at', 'at >= $from AND at < $until');
       parameters['from'] = from ?? 0;
       parameters['until'] = until ?? Number.MAX_SAFE_INTEGER;
-      indexes.push('events_by_at');
     }
     if (realm) {
       where.push('realm = $realm');
@@ -144,16 +173,17 @@ export class EventReader {
       where.push('outcome = $outcome');
       parameters['outcome'] = outcomeNumber(outcome);
     }
-    const [best] = indexes;
+    const [best] = ways;
     // Without an index the range of positions is the way in, and the bucket has to be that range.
     where.unshift(
       best
         ? `position >> ${BUCKET_SHIFT} = $bucket`
-        : `position BETWEEN $bucket * ${2 ** BUCKET_SHIFT} AND $bucket * ${2 ** BUCKET_SHIFT} + ${2 ** BUCKET_SHIFT - 1}`,
+        : `position BETWEEN $bucket * ${SIZE} AND $bucket * ${SIZE} + ${SIZE - 1}`,
     );
     return {
       where: where.join(' AND '),
-      index: best ? `INDEXED BY ${best}` : '',
+      index: best ? `INDEXED BY ${best.index}` : '',
+      narrow: best?.clause ?? '',
       parameters,
       matches: (record) => tests.every((test) => test(record)),
       isExact: tests.length === 0,
