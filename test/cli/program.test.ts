@@ -92,7 +92,7 @@ describe('config print', () => {
     expect(stdout).toMatch(/^sessions\.cap +3 +SALLYPORT_SESSIONS_CAP$/m);
     expect(stdout).toMatch(/^log\.level +debug +--set log\.level$/m);
     expect(stdout).toMatch(/^data_dir +\/tmp\/x +--set data_dir$/m);
-    expect(stdout).toMatch(/^sessions\.idle +30m +default$/m);
+    expect(stdout).toMatch(/^sessions\.idle +1h +default$/m);
     expect(stdout).toMatch(/^twilio\.auth_token +"\[redacted\]" +TWILIO_AUTH_TOKEN$/m);
     expect(stdout).not.toContain('hunter2');
   });

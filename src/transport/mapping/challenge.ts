@@ -29,11 +29,11 @@ import {
 import type { Action } from '#src/gen/sallyport/v1/common_pb.js';
 import type { ChallengeRef } from '#src/services/challenges/challenge-access.ts';
 import type { ChallengeView, IssuedReceipt, PromptView } from '#src/services/challenges/challenges.ts';
-import type { ReceiptClaims } from '#src/services/contracts.ts';
 import type { OpenCommand } from '#src/services/challenges/open-command.ts';
 import type { Proof as DomainProof } from '#src/services/challenges/proof.ts';
 import type { RedeemCommand } from '#src/services/challenges/redemption.ts';
 import type { AnswerOutcome } from '#src/services/challenges/verification.ts';
+import type { ReceiptClaims } from '#src/services/contracts.ts';
 import {
   clientFromProto,
   methodFromProto,
