@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { BowserAgentParser } from './adapters/agent/bowser-parser.ts';
 import { NO_LOCATOR } from './adapters/geo/no-locator.ts';
@@ -18,6 +19,7 @@ import { policyFrom } from './config/policy.ts';
 import type { Config } from './config/schema.ts';
 import type { EventType } from './domain/audit-event.ts';
 import { newId } from './domain/ids.ts';
+import type { Policy } from './domain/policy.ts';
 import type { Clock } from './ports/runtime.ts';
 import { Trail } from './services/trail.ts';
 import { VERSION } from './version.ts';
@@ -114,9 +116,9 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
     }),
   );
 
-  const note = (type: EventType) =>
-    trail.append(trail.draft(type, undefined, { realm: '', outcome: 'INFO', facts: { version: VERSION } }));
-  await note('sidecar.started');
+  const note = (type: EventType, facts: Readonly<Record<string, string>> = {}) =>
+    trail.append(trail.draft(type, undefined, { realm: '', outcome: 'INFO', facts: { version: VERSION, ...facts } }));
+  await Promise.all([note('sidecar.started'), note('policy.loaded', policyFacts(policy))]);
   services.start();
   stack.defer(() => services.stop());
   await transport.listen();
@@ -140,5 +142,15 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
     notices: keys.notices,
     stop,
     [Symbol.asyncDispose]: () => stop(0),
+  };
+}
+
+/** Tells one policy from another in the trail, without its wording. */
+function policyFacts(policy: Policy): Readonly<Record<string, string>> {
+  return {
+    digest: createHash('sha256').update(JSON.stringify(policy)).digest('base64url'),
+    rules: String(policy.rules.length),
+    profile: policy.profile,
+    mfa_enabled: String(policy.mfaEnabled),
   };
 }
