@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { BowserAgentParser } from './adapters/agent/bowser-parser.ts';
 import { NO_LOCATOR } from './adapters/geo/no-locator.ts';
-import { joseReceiptTokens } from './adapters/jose/receipt-tokens.ts';
 import { openLocalStorage } from './adapters/local/client.ts';
 import { MemorySignals } from './adapters/memory/signals.ts';
 import { HmacKeyedDigest } from './adapters/secrets/keyed-digest.ts';
@@ -13,11 +12,10 @@ import { EventLoopLag } from './adapters/telemetry/event-loop-lag.ts';
 import { JsonLog } from './adapters/telemetry/json-log.ts';
 import { PrometheusMetrics } from './adapters/telemetry/prometheus-metrics.ts';
 import { loadKeys } from './compose/keys.ts';
-import { composeServices } from './compose/services.ts';
-import { composeTransport } from './compose/transport.ts';
 import { policyFrom } from './config/policy.ts';
 import type { Config } from './config/schema.ts';
 import type { EventType } from './domain/audit-event.ts';
+import { Fault } from './domain/faults.ts';
 import { newId } from './domain/ids.ts';
 import type { Policy } from './domain/policy.ts';
 import type { Clock } from './ports/runtime.ts';
@@ -53,7 +51,7 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
   const lag = stack.use(new EventLoopLag());
   const metrics = new PrometheusMetrics({ version: VERSION, eventLoopLag: () => lag.worst() / 1000 });
 
-  await mkdir(config.data_dir, { recursive: true, mode: 0o700 });
+  await makeDataDirectory(config.data_dir);
   const keys = await loadKeys(config, random);
   const box = new AesGcmSecretBox({ ring: keys.ring, random });
   const locator =
@@ -62,8 +60,9 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
       : await (await import('./adapters/geo/mmdb-locator.ts')).openLocator(config.geo.file);
 
   let fatal: Error | undefined;
-  const storage = stack.use(
-    await openLocalStorage({
+  // The thread of the storage starts while this one loads the rest.
+  const [storage, { composeServices }, { composeTransport }, { joseReceiptTokens }] = await Promise.all([
+    openLocalStorage({
       directory: config.data_dir,
       keyRing: keys.ring,
       maxAuditBytes: config.audit.max_bytes,
@@ -73,8 +72,11 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
         fatal = error;
         log.error('the local store is gone; the sidecar has to be restarted', { error: error.message });
       },
-    }),
-  );
+    }).then((opened) => stack.use(opened)),
+    import('./compose/services.ts'),
+    import('./compose/transport.ts'),
+    import('./adapters/jose/receipt-tokens.ts'),
+  ]);
 
   const { fold_window: foldMs, max_folding: maxFolding } = config.audit;
   const trail = new Trail({ audit: storage.audit, clock, random, metrics, log, foldMs, maxFolding });
@@ -143,6 +145,17 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
     stop,
     [Symbol.asyncDispose]: () => stop(0),
   };
+}
+
+async function makeDataDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Fault('unavailable', 'STORE_UNAVAILABLE', `the data directory ${path} cannot be made: ${why}`, {
+      cause: error,
+    });
+  }
 }
 
 /** Tells one policy from another in the trail, without its wording. */

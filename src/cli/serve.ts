@@ -8,6 +8,7 @@ import { CliError, EXIT } from './exit-codes.ts';
 import type { Io } from './io.ts';
 import type { Running } from './running.ts';
 import { type SettingsOptions, sourcesOf, withSettings } from './settings-options.ts';
+import { keepHeapSmall } from './small-heap.ts';
 
 /** Beyond this the stop itself hangs. */
 const STOP_MARGIN_MS = 5_000;
@@ -58,8 +59,7 @@ export function untilStopped(sidecar: Running, config: Config['shutdown'], io: I
 /** What a person has to know of a start that failed: one sentence, no stack, and a code that says whose turn it is. */
 function startFailure(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  if ('code' in error && error.code === 'EADDRINUSE')
-    return new CliError(EXIT.unavailable, `${error.message}; stop the other process or choose another address`);
+  if (error.name === 'ListenError') return new CliError(EXIT.unavailable, error.message);
   if (error.name === 'KeyRingError' || error.name === 'SecretFileError')
     return new CliError(EXIT.config, error.message);
   // The only things a caller gives at start are settings.
@@ -92,6 +92,7 @@ The first SIGINT or SIGTERM stops gracefully and exits with 0, a second one stop
       } catch (error) {
         throw startFailure(error);
       }
+      keepHeapSmall();
       const told = { ...sidecar, addresses: sidecar.addresses, notices: [...notices, ...sidecar.notices] };
       if (options.quiet) for (const notice of told.notices) io.err(`note: ${notice}\n`);
       else io.out(renderBanner(told, { version: VERSION, dataDir: config.data_dir, reflection: config.reflection }));

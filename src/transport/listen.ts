@@ -14,9 +14,20 @@ export type BoundAddress =
 const DEFAULT_MODE = 0o660;
 const PROBE_MS = 1_000;
 
+/** An address that cannot be listened on. The message says which one, why, and what to do. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'something else listens there; stop it or choose another address',
+  EADDRNOTAVAIL: 'this machine does not have that address',
+  EACCES: 'not permitted; a port below 1024 needs the right to it, a socket a folder that exists and can be written',
+};
+
 /**
  * Makes a server listen. A socket file that nobody answers on is removed first; one that answers, or a file that is no
- * socket, is left alone and the call throws. The folder is not touched.
+ * socket, is left alone. The folder is not touched. Throws ListenError.
  */
 export async function listenOn(server: Server, address: ListenAddress): Promise<BoundAddress> {
   if (address.kind === 'tcp') {
@@ -43,8 +54,8 @@ export async function listenOn(server: Server, address: ListenAddress): Promise<
 function bind(server: Server, listen: () => void, name: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: NodeJS.ErrnoException) => {
-      const hint = error.code === 'EADDRINUSE' ? ': something else listens there; choose another address' : '';
-      reject(new Error(`cannot listen on ${name}: ${error.message}${hint}`, { cause: error }));
+      const why = HINTS[error.code ?? ''] ?? error.message;
+      reject(new ListenError(`cannot listen on ${name}: ${why}`, { cause: error }));
     };
     server.once('error', failed);
     server.once('listening', () => {
@@ -61,8 +72,8 @@ async function removeStale(path: string): Promise<void> {
     throw error;
   });
   if (!found) return;
-  if (!found.isSocket()) throw new Error(`${path} exists and is not a socket; remove it or choose another path`);
-  if (await answers(path)) throw new Error(`another process listens on ${path}; stop it or choose another path`);
+  if (!found.isSocket()) throw new ListenError(`${path} exists and is not a socket; remove it or choose another path`);
+  if (await answers(path)) throw new ListenError(`another process listens on ${path}; stop it or choose another path`);
   await unlink(path);
 }
 

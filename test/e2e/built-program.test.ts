@@ -40,4 +40,26 @@ describe('the built program', () => {
     expect(sidecar.stderr).toContain('sessions');
     await sidecar[Symbol.asyncDispose]();
   });
+
+  it('says in one line that a port is taken, a socket is somebody else’s, or the data directory cannot be made', async () => {
+    await using first = await Sidecar.start();
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-start-'));
+    const file = join(folder, 'precious');
+    writeFileSync(file, 'precious');
+    const refusals = [
+      {
+        args: ['--set', `listeners.grpc.address=${first.grpcAddress}`],
+        says: `cannot listen on ${first.grpcAddress}: something else`,
+      },
+      { args: ['--set', `listeners.grpc.socket=${file}`], says: `${file} exists and is not a socket` },
+      { args: ['--data-dir', file], says: `the data directory ${file} cannot be made` },
+    ];
+    for (const { args, says } of refusals) {
+      const sidecar = await Sidecar.spawn({ args });
+      expect(await sidecar.exited).toEqual({ code: 69, signal: null });
+      expect(sidecar.stderr).toContain(`sallyport: ${says}`);
+      expect(sidecar.stderr).not.toMatch(/internal error|\n\s+at /);
+      await sidecar[Symbol.asyncDispose]();
+    }
+  });
 });

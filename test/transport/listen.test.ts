@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
-import { listenOn } from '#src/transport/listen.ts';
+import { ListenError, listenOn } from '#src/transport/listen.ts';
 import { GrpcClient } from '../support/grpc-client.ts';
 import { Served, serveGrpc } from '../support/transport.ts';
 
@@ -69,7 +69,11 @@ describe('listening on a Unix socket', () => {
 
   it('says which folder is missing', async () => {
     const missing = join(folder, 'nope', 'x.sock');
-    await expect(listenOn(server(), { kind: 'unix', path: missing })).rejects.toThrow(missing);
+    const refused = listenOn(server(), { kind: 'unix', path: missing });
+    await expect(refused).rejects.toBeInstanceOf(ListenError);
+    await expect(refused).rejects.toThrow(
+      `${missing}: not permitted; a port below 1024 needs the right to it, a socket a folder`,
+    );
   });
 
   it('serves gRPC there, together with TCP, and removes the file when it stops', async () => {
@@ -99,7 +103,7 @@ describe('listening on TCP', () => {
     const bound = await listenOn(server(), { kind: 'tcp', host: '127.0.0.1', port: 0 });
     const port = bound.kind === 'tcp' ? bound.port : 0;
     await expect(listenOn(server(), { kind: 'tcp', host: '127.0.0.1', port })).rejects.toThrow(
-      new RegExp(`cannot listen on 127.0.0.1:${port}`),
+      `cannot listen on 127.0.0.1:${port}: something else listens there; stop it or choose another address`,
     );
   });
 
