@@ -7,8 +7,14 @@ import { bringTools } from './tools.mjs';
 prepare();
 const missing = bringTools();
 if (missing.length > 0) {
-  process.stderr.write(`sallyport: the benchmarks need tools that could not be installed by themselves:\n  ${missing.join('\n  ')}\n`);
+  process.stderr.write(
+    `sallyport: the benchmarks need tools that could not be installed by themselves:\n  ${missing.join('\n  ')}\n`,
+  );
   process.exit(69);
 }
-const run = spawnSync(nodeBinary, ['bench/run.ts', ...process.argv.slice(2)], { cwd: root, env: environment, stdio: 'inherit' });
+const run = spawnSync(nodeBinary, ['bench/run.ts', ...process.argv.slice(2)], {
+  cwd: root,
+  env: environment,
+  stdio: 'inherit',
+});
 process.exit(run.status ?? 1);

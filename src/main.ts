@@ -1,4 +1,13 @@
-import { run } from './cli/program.ts';
+import { enableCompileCache } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+// Compiled once, by the build; where that does not fit (another Node, another user) everything is compiled as ever. By the
+// environment, so that the threads find it too.
+if (!import.meta.url.endsWith('.ts')) {
+  process.env['NODE_COMPILE_CACHE'] ??= fileURLToPath(new URL('./compiled', import.meta.url));
+  enableCompileCache();
+}
+const { run } = await import('./cli/program.ts');
 
 const { stdin, stdout, stderr } = process;
 // A reader that has gone (`sallyport … | head`) is not a fault.
