@@ -3,17 +3,17 @@
 // Prints one line of JSON.
 import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { Client } from '@grpc/grpc-js';
-import { ChallengeState, type VerifyChallengeResponse } from '../../src/gen/sallyport/v1/challenge_pb.js';
+import type { ClientHttp2Session } from 'node:http2';
+import { ChallengeState } from '../../src/gen/sallyport/v1/challenge_pb.js';
 import { Sensitivity } from '../../src/gen/sallyport/v1/common_pb.js';
 import type { Person } from '../people.ts';
 import { percentile } from '../row.ts';
-import { newClient, verifyChallenge } from './verify-challenge.ts';
+import { newConnection, VerifyStream } from './verify-challenge.ts';
 
 const [port = '', inFlight = '64', connections = '4', file = '', from, until] = process.argv.slice(2);
 const everybody = JSON.parse(readFileSync(file, 'utf8')) as Person[];
 const people = everybody.slice(Number(from), Number(until));
-const clients = Array.from({ length: Number(connections) }, () => newClient(port));
+const sessions = Array.from({ length: Number(connections) }, () => newConnection(port));
 const action = { resource: 'accounts/42', action: 'transfer.create', details: { amount: '900 EUR', to: 'Eve' } };
 
 /** RFC 6238, apart from the product's own. */
@@ -25,24 +25,21 @@ function code(secret: string): string {
   return String((mac.readUInt32BE(offset) & 0x7fffffff) % 1_000_000).padStart(6, '0');
 }
 
-function challenge(client: Client, person: Person): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const stream = verifyChallenge(client);
-    let approved = false;
-    stream.on('data', ({ event }: VerifyChallengeResponse) => {
-      if (event.case === 'challenge') {
-        const totp = { code: code(person.secret) };
-        stream.write({ command: { case: 'answer', value: { proof: { kind: { case: 'totp', value: totp } } } } });
-      } else if (event.case === 'finished') {
-        approved = event.value.challenge?.state === ChallengeState.APPROVED && event.value.receipt !== undefined;
-      }
-    });
-    stream.on('end', () => resolve(approved));
-    stream.on('error', reject);
-    stream.write({
-      command: { case: 'start', value: { subject: person.subject, action, sensitivity: Sensitivity.CRITICAL } },
-    });
+async function challenge(connection: ClientHttp2Session, person: Person): Promise<boolean> {
+  const stream = new VerifyStream(connection);
+  let approved = false;
+  stream.onMessage = ({ event }) => {
+    if (event.case === 'challenge') {
+      const totp = { code: code(person.secret) };
+      stream.send({ command: { case: 'answer', value: { proof: { kind: { case: 'totp', value: totp } } } } });
+    } else if (event.case === 'finished') {
+      approved = event.value.challenge?.state === ChallengeState.APPROVED && event.value.receipt !== undefined;
+    }
+  };
+  stream.send({
+    command: { case: 'start', value: { subject: person.subject, action, sensitivity: Sensitivity.CRITICAL } },
   });
+  return (await stream.ended) === '0' && approved;
 }
 
 const times: number[] = [];
@@ -51,17 +48,17 @@ const waiting = people.values();
 const startedAt = performance.now();
 await Promise.all(
   Array.from({ length: Number(inFlight) }, async (_, lane) => {
-    const client = clients[lane % clients.length];
-    if (!client) throw new Error('no connections');
+    const session = sessions[lane % sessions.length];
+    if (!session) throw new Error('no connections');
     for (const person of waiting) {
       const at = performance.now();
-      if (!(await challenge(client, person))) failed += 1;
+      if (!(await challenge(session, person))) failed += 1;
       times.push(performance.now() - at);
     }
   }),
 );
 const seconds = (performance.now() - startedAt) / 1000;
-for (const client of clients) client.close();
+for (const session of sessions) session.close();
 const result = {
   perSecond: times.length / seconds,
   p50: percentile(times, 0.5),

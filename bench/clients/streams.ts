@@ -2,11 +2,11 @@
 // all are, and when all have ended one line of JSON with how late the ends came.
 import { readFileSync } from 'node:fs';
 import { timestampMs } from '@bufbuild/protobuf/wkt';
-import { ChallengeState, type VerifyChallengeResponse } from '../../src/gen/sallyport/v1/challenge_pb.js';
+import { ChallengeState } from '../../src/gen/sallyport/v1/challenge_pb.js';
 import { Sensitivity } from '../../src/gen/sallyport/v1/common_pb.js';
 import type { Person } from '../people.ts';
 import { percentile } from '../row.ts';
-import { newClient, type VerifyStream, verifyChallenge } from './verify-challenge.ts';
+import { newConnection, VerifyStream } from './verify-challenge.ts';
 
 const [port = '', file = ''] = process.argv.slice(2);
 const people = JSON.parse(readFileSync(file, 'utf8')) as Person[];
@@ -23,7 +23,7 @@ function open(stream: VerifyStream, person: Person): { readonly opened: Promise<
   let expiresAt = 0;
   const opened = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<void>();
-  stream.on('data', ({ event }: VerifyChallengeResponse) => {
+  stream.onMessage = ({ event }) => {
     if (event.case === 'challenge') {
       expiresAt = event.value.expireTime ? timestampMs(event.value.expireTime) : 0;
       opened.resolve();
@@ -31,27 +31,31 @@ function open(stream: VerifyStream, person: Person): { readonly opened: Promise<
       if (event.value.challenge?.state === ChallengeState.EXPIRED) late.push(Date.now() - expiresAt);
       ended.resolve();
     }
-  });
-  stream.on('error', () => {
-    refused += 1;
+  };
+  const over = (wrong: boolean) => {
+    if (wrong) refused += 1;
     opened.resolve();
     ended.resolve();
-  });
-  stream.write({
+  };
+  stream.ended.then(
+    (status) => over(status !== '0'),
+    () => over(true),
+  );
+  stream.send({
     command: { case: 'start', value: { subject: person.subject, action, sensitivity: Sensitivity.CRITICAL } },
   });
   return { opened: opened.promise, ended: ended.promise };
 }
 
-const clients = Array.from({ length: Math.ceil(people.length / PER_CONNECTION) }, () => newClient(port));
+const sessions = Array.from({ length: Math.ceil(people.length / PER_CONNECTION) }, () => newConnection(port));
 const ends: Promise<void>[] = [];
 const waiting = people.entries();
 await Promise.all(
   Array.from({ length: OPENING }, async () => {
     for (const [index, person] of waiting) {
-      const client = clients[index % clients.length];
-      if (!client) throw new Error('no connections');
-      const { opened, ended } = open(verifyChallenge(client), person);
+      const session = sessions[index % sessions.length];
+      if (!session) throw new Error('no connections');
+      const { opened, ended } = open(new VerifyStream(session), person);
       ends.push(ended);
       await opened;
     }
@@ -59,6 +63,6 @@ await Promise.all(
 );
 process.stdout.write('open\n');
 await Promise.all(ends);
-for (const client of clients) client.close();
+for (const session of sessions) session.close();
 const result = { refused, expired: late.length, lateMax: percentile(late, 1), lateP99: percentile(late, 0.99) };
 process.stdout.write(`${JSON.stringify(result)}\n`);
