@@ -18,6 +18,8 @@ import { damageEvent, openVolume, ownEvent, type Volume, type VolumeOptions } fr
 
 /** Rows after which a commit signs its head by itself, so that the quick check at start never reads more. */
 const ROWS_PER_CHECKPOINT = 8_192;
+/** With less than this left, large events are refused already: nobody should send grants here any more. */
+const LAST_BYTES = 16 * 1024;
 const MAX_UNCONFIRMED = 10_000;
 
 export interface AuditFileOptions extends Omit<VolumeOptions, 'signer'> {
@@ -195,7 +197,7 @@ class SqliteAuditFile implements AuditFile {
       anchoredSequence: this.#signedSequence,
       bytes: this.#usedBytes,
       maxBytes,
-      writable: !this.#closed && this.#trouble === 'none' && this.#usedBytes < maxBytes,
+      writable: !this.#closed && this.#trouble === 'none' && this.#usedBytes + LAST_BYTES <= maxBytes,
     };
   }
 

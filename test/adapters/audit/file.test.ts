@@ -122,6 +122,7 @@ describe('the audit file', () => {
     expect(refused).toBeInstanceOf(Fault);
     expect(refused).toMatchObject({ kind: 'unavailable', reason: 'AUDIT_UNAVAILABLE' });
     expect(file.status().bytes).toBeLessThanOrEqual(256 * 1024);
+    expect(file.status().writable).toBe(false);
     expect(file.verify('').intact).toBe(true);
     const { sequence } = file.head();
     file.close();
