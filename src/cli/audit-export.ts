@@ -77,7 +77,7 @@ async function* fromSidecar(source: SidecarSource & { readonly address: string }
       const item = itemOf(piece);
       if (item) yield item;
     }
-    if (stopped.signal.aborted) throw new CliError(130, 'interrupted; the export is not whole');
+    if (stopped.signal.aborted) throw new CliError(EXIT.interrupted, 'interrupted; the export is not whole');
   } finally {
     forget();
   }

@@ -4,6 +4,7 @@ import { ChallengeService, type Finished } from '#src/gen/sallyport/v1/challenge
 import { Method, Sensitivity } from '#src/gen/sallyport/v1/common_pb.js';
 import { FactorService, QrFormat, type TotpEnrollment } from '#src/gen/sallyport/v1/factor_pb.js';
 import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
+import { CliError, EXIT } from './exit-codes.ts';
 import type { SidecarClient } from './grpc-client.ts';
 import { Phone } from './phone.ts';
 
@@ -102,7 +103,8 @@ async function approve(
       out(`   refused; ${event.value.attemptsLeft} attempts left\n`);
       answer(await phone.code('   A code works once. The next one: '));
     } else if (event.case === 'finished') {
-      if (!event.value.receipt) throw new Error('the challenge ended without an approval; run the demo again');
+      if (!event.value.receipt)
+        throw new CliError(EXIT.data, 'the challenge ended without an approval; run the demo again');
       return event.value;
     }
   }

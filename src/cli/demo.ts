@@ -1,10 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { loadOperatorToken } from '../adapters/secrets/operator-token-file.ts';
 import { loadSettings } from '../config/load.ts';
 import { playJourney } from './demo-journey.ts';
+import { CliError, EXIT } from './exit-codes.ts';
 import { SidecarClient } from './grpc-client.ts';
 import type { Io } from './io.ts';
 
@@ -24,7 +26,16 @@ Examples:
 Nothing is left behind: the demo runs on a socket in a temporary folder.`,
     )
     .action(async (options: { readonly yes?: boolean }) => {
+      await using stack = new AsyncDisposableStack();
       const folder = await mkdtemp(join(tmpdir(), 'sallyport-demo-'));
+      const leaveNothing = () => rmSync(folder, { recursive: true, force: true });
+      stack.defer(leaveNothing);
+      stack.defer(
+        io.onSignal(() => {
+          leaveNothing();
+          io.exit(EXIT.interrupted);
+        }),
+      );
       const socket = join(folder, 'grpc.sock');
       const { config } = await loadSettings({
         env: {},
@@ -39,19 +50,19 @@ Nothing is left behind: the demo runs on a socket in a temporary folder.`,
       });
       const { compose } = await import('../compose.ts');
       const sidecar = await compose(config);
+      stack.defer(() => sidecar.stop(1_000));
       const operatorToken = await loadOperatorToken(join(folder, 'data', 'operator.token'));
       const application = new SidecarClient(`unix:${socket}`, { name: 'demo' });
+      stack.defer(() => application.close());
       const operator = new SidecarClient(`unix:${socket}`, { name: 'demo', operatorToken });
-      const stopEarly = io.onSignal(() => io.exit(130));
+      stack.defer(() => operator.close());
+      const ask = options.yes ? undefined : io.ask;
       try {
-        const ask = options.yes ? undefined : io.ask;
-        await playJourney({ application, operator, out: io.out, ...(ask ? { ask } : {}) });
-      } finally {
-        stopEarly();
-        application.close();
-        operator.close();
-        await sidecar.stop(1_000);
-        await rm(folder, { recursive: true, force: true });
+        await playJourney({ application, operator, out: (text) => io.out(text), ...(ask ? { ask } : {}) });
+      } catch (error) {
+        // Ctrl-C or Ctrl-D at a question.
+        if (error instanceof Error && error.name === 'AbortError') throw new CliError(EXIT.interrupted, 'interrupted');
+        throw error;
       }
     });
 }

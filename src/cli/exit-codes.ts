@@ -17,6 +17,8 @@ export const EXIT = {
   internal: 70,
   /** The settings are wrong. */
   config: 78,
+  /** The person interrupted it, as a shell says of SIGINT. */
+  interrupted: 130,
 } as const;
 
 /** Ends the command with a code and, unless the message is empty, one sentence on stderr. */
