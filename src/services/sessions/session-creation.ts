@@ -111,7 +111,7 @@ export class SessionCreation {
           ...about,
           sessionId: session.id,
           outcome: 'SUCCESS',
-          facts: { acr: session.acr, amr: session.amr.join(' '), browser: device.browser },
+          facts: { acr: session.acr, amr: session.amr.join(' ') },
         }),
       ],
       evictionEvent: trail.draft('session.ended', caller, {

@@ -31,6 +31,14 @@ describe('creating a session', () => {
     expect(session).not.toHaveProperty('mfaAt');
   });
 
+  it('has nothing of the connection in the facts of its event, which are not sealed', async () => {
+    const { signIn, store } = sessionWorld();
+    await signIn({ client: { ...LAPTOP, userAgent: 'SomebodysOwnAgent/9.9' } });
+    const [created] = store.events;
+    expect(created).toMatchObject({ type: 'session.created', userAgent: 'SomebodysOwnAgent/9.9' });
+    expect(JSON.stringify(created?.facts)).not.toContain('SomebodysOwnAgent');
+  });
+
   it('never gives the same token twice', async () => {
     const { signIn } = sessionWorld({ cap: 1_000 });
     const tokens = await Promise.all(Array.from({ length: 100 }, async () => (await signIn()).token));
