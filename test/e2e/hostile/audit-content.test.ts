@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toJsonString } from '@bufbuild/protobuf';
@@ -15,7 +16,7 @@ import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import { connectCall } from '../../support/connect-call.ts';
 import { errorInfo } from '../../support/grpc-client.ts';
 import { awaySteps, CONSENT, openTransfer, TRANSFER } from '../../support/people.ts';
-import { Sidecar } from '../../support/sidecar.ts';
+import { projectRoot, Sidecar } from '../../support/sidecar.ts';
 import { answer, backupCode, totp } from '../../support/step-up.ts';
 import { oathtoolCode } from '../../support/totp-code.ts';
 
@@ -176,6 +177,8 @@ beforeAll(async () => {
   for (const [name, bytes] of files(sidecar.dataDir)) sinks.set(`${name}, running`, bytes);
   await sidecar.stop();
   for (const [name, bytes] of files(sidecar.dataDir)) sinks.set(`${name}, stopped`, bytes);
+  const exportArgs = [join(projectRoot, 'dist/main.mjs'), 'audit', 'export', '--data-dir', sidecar.dataDir];
+  sinks.set('exported lines', execFileSync(process.execPath, exportArgs));
   sinks.set('stdout', Buffer.from(sidecar.stdout));
   sinks.set('stderr', Buffer.from(sidecar.stderr));
 });
@@ -221,7 +224,15 @@ const where = (secret: string | Buffer) => [...sinks].filter(([, bytes]) => hold
 
 describe('after a whole journey at log level debug', () => {
   it('has everything to search before it', () => {
-    for (const name of ['state.db, stopped', 'audit.db, stopped', 'stderr', 'events', 'export', '/metrics'])
+    for (const name of [
+      'state.db, stopped',
+      'audit.db, stopped',
+      'stderr',
+      'events',
+      'export',
+      'exported lines',
+      '/metrics',
+    ])
       expect(sinks.get(name)?.length ?? 0, name).toBeGreaterThan(500);
     expect(secrets.size).toBeGreaterThan(35);
     for (const [name, secret] of secrets) expect(secret.length, name).toBeGreaterThanOrEqual(6);
@@ -241,7 +252,7 @@ describe('after a whole journey at log level debug', () => {
     const found = [SUBJECT, CLIENT.ipAddress, 'PlantedAgent', 'secret-in-agent-4b2e', CLIENT.deviceId].flatMap(
       (personal) =>
         where(personal)
-          .filter((sink) => /^(std|\/|audit\.db|export|key set)/.test(sink))
+          .filter((sink) => /^(std|\/|audit\.db|export|exported lines|key set)/.test(sink))
           .map((sink) => `${personal} in ${sink}`),
     );
     expect(found).toEqual([]);
