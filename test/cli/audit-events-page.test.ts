@@ -31,8 +31,8 @@ it('shows commands that work', async () => {
   const commands = [...page.matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block = '']) => block.trim().split('\n'));
   expect(commands.length).toBeGreaterThan(3);
   for (const command of commands) {
-    const [program, ...argv] = command.split(' ').map((word) => word.replaceAll("'", ''));
-    expect(program).toBe('sallyport');
+    const [npx, program, ...argv] = command.split(' ').map((word) => word.replaceAll("'", ''));
+    expect([npx, program]).toEqual(['npx', 'sallyport']);
     const here = argv.map((word) =>
       word === 'sallyport-data' ? bench.folder : word === 'trail.jsonl' ? join(bench.folder, word) : word,
     );
