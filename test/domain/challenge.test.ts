@@ -134,6 +134,24 @@ describe('the action digest', () => {
     expect(new Set(others).size).toBe(others.length);
   });
 
+  it('changes with the name of a detail, not only with its value', () => {
+    const named = (name: string) => actionDigest('default', 'ann', action({ details: new Map([[name, '900 EUR']]) }));
+    expect(named('amount')).not.toBe(named('fee'));
+  });
+
+  it('moves no character from one part to its neighbour', () => {
+    const make = (subject: string, resource: string, verb: string, details: [string, string][]) =>
+      actionDigest('default', subject, { resource, action: verb, details: new Map(details) });
+    const same = [
+      make('ann', 'accounts', 'read', [['to', 'Eve']]),
+      make('anna', 'ccounts', 'read', [['to', 'Eve']]),
+      make('ann', 'accountsr', 'ead', [['to', 'Eve']]),
+      make('ann', 'accounts', 'read', [['toE', 've']]),
+      make('ann', 'accounts', 'read', [['t', 'oEve']]),
+    ];
+    expect(new Set(same).size).toBe(same.length);
+  });
+
   it('never confuses where one part ends and the next begins', () => {
     const part = fc.string({ maxLength: 4 });
     const parts = fc.tuple(part, part, part, fc.array(fc.tuple(part, part), { maxLength: 3 }));

@@ -84,6 +84,12 @@ describe('methods', () => {
     expect(decide(shippedPolicy({ rules }), request)).toMatchObject({ methods: ['totp'] });
   });
 
+  it('refuses backup codes on critical actions even where critical_methods names them', () => {
+    const request = policyRequest({ sensitivity: 'critical', enrolled: ['backup_code'] });
+    const named = shippedPolicy({ criticalMethods: ['totp', 'backup_code'] });
+    expect(decide(named, request)).toMatchObject({ verdict: 'challenge', methods: [], acceptable: ['totp', 'sms'] });
+  });
+
   it('keeps backup codes for getting back in', () => {
     const enrolled = ['backup_code'] as const;
     const verdictFor = (purpose: 'action' | 'login' | 'factor_change' | 'step_up') =>
@@ -206,6 +212,21 @@ describe('rules', () => {
       rules: [policyRule({ require: 'mfa_recent', maxAgeMs: 60_000, match: { sensitivity: ['critical'] } })],
     });
     expect(decide(silent, request)).toMatchObject({ verdict: 'challenge' });
+    expect(decide(explicit, request)).toMatchObject({ verdict: 'allow', reason: 'RECENT_MFA' });
+  });
+
+  it('takes no older proof on critical actions than their default does, unless it names critical', () => {
+    const { defaults } = shippedPolicy();
+    const recent = { ...defaults, critical: { require: 'mfa_recent', maxAgeMs: 60_000 } } as const;
+    const request = policyRequest({ sensitivity: 'critical', mfaAt: 10_000_000 - 60_000 });
+    const rule = { require: 'mfa_recent', maxAgeMs: 3_600_000 } as const;
+    const silent = shippedPolicy({ defaults: recent, rules: [policyRule(rule)] });
+    const explicit = shippedPolicy({
+      defaults: recent,
+      rules: [policyRule({ ...rule, match: { sensitivity: ['critical'] } })],
+    });
+    expect(decide(silent, request)).toMatchObject({ verdict: 'challenge' });
+    expect(decide(silent, { ...request, mfaAt: request.now - 59_999 })).toMatchObject({ reason: 'RECENT_MFA' });
     expect(decide(explicit, request)).toMatchObject({ verdict: 'allow', reason: 'RECENT_MFA' });
   });
 

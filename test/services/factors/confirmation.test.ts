@@ -184,6 +184,32 @@ describe('confirming an enrolment', () => {
     ).rejects.toMatchObject({ reason: 'FACTOR_NOT_FOUND' });
   });
 
+  it('looks at no code of somebody else, right or wrong, and costs neither of them an attempt', async () => {
+    const { world, begun, wrong } = await begunWorld();
+    for (const code of [wrong(), world.code(begun.manualKey)]) {
+      await expect(world.confirm({ subject: 'eve', factorId: begun.factor.id, code })).rejects.toMatchObject({
+        reason: 'FACTOR_NOT_FOUND',
+      });
+    }
+    for (const subject of ['ada', 'eve']) {
+      expect(await world.attempts.read(REALM, subject)).toMatchObject({ recent: 0, consecutive: 0 });
+    }
+  });
+
+  it('says of a factor in use nothing but that, whatever the code and the request id', async () => {
+    const { world, confirm, right, wrong } = await begunWorld();
+    await confirm(right());
+    world.clock.advance(2 * MINUTE);
+    for (const [code, requestId] of [
+      [wrong(), ''],
+      [right(), ''],
+      [wrong(), REQUEST],
+      [right(), REQUEST.replace(/.$/, '3')],
+    ] as const) {
+      await expect(confirm(code, requestId)).rejects.toMatchObject({ reason: 'FACTOR_STATE' });
+    }
+  });
+
   it('replaces the old factor at that moment and not before', async () => {
     const world = new FactorWorld();
     const old = await world.enrolled('ada');

@@ -142,6 +142,16 @@ describe('beginning an enrolment', () => {
     expect(world.lastReason('factor.enrollment_refused')).toBe('RECEIPT_MISMATCH');
   });
 
+  it('replaces a factor only by a proof at least as strong as that factor', async () => {
+    const world = new FactorWorld();
+    const { factorId } = await world.enrolled('ada');
+    world.sql.db.prepare("UPDATE factors SET method = 'webauthn' WHERE id = ?").run(factorId);
+    const replace = (method: string) =>
+      world.begin({ subject: 'ada', receipt: world.receiptFor('ada', ENROLL, { method }), replaces: factorId });
+    await expect(replace('totp')).rejects.toMatchObject({ kind: 'denied', reason: 'RECEIPT_MISMATCH' });
+    expect((await replace('webauthn')).factor.state).toBe('PENDING');
+  });
+
   it('refuses a receipt that was approved without a proof, also for a first factor', async () => {
     const world = new FactorWorld();
     const receipt = world.withoutProof(world.receiptFor('ada', ENROLL));

@@ -93,6 +93,27 @@ describe('a connection', () => {
     expect(store.calls).toEqual(before);
   });
 
+  it('that is known is known by all it says: one part that changes is seen', async () => {
+    const { check } = await signedIn();
+    for (const [client, signals] of [
+      [{ userAgent: CHROME }, ['AGENT_CHANGED']],
+      [{ ipAddress: OXFORD }, ['ADDRESS_CHANGED']],
+      [{ deviceId: 'phone' }, ['DEVICE_CHANGED']],
+    ] as const) {
+      expect(await check({})).toMatchObject({ signals: [] });
+      expect(await check(client)).toMatchObject({ signals });
+    }
+  });
+
+  it('with a change is refused when the session ended elsewhere and the news has not come yet', async () => {
+    const { check, store, session, clock } = await signedIn();
+    expect(await check({})).toBeDefined();
+    const stored = store.sessions.get(session.id);
+    if (!stored) throw new Error('the session is not stored');
+    store.sessions.set(session.id, { ...stored, endedAt: clock.now(), endReason: 'REVOKED' });
+    expect(await check({ deviceId: 'phone' })).toBeUndefined();
+  });
+
   it('is not answered when its signal cannot be stored', async () => {
     const { check, store } = await signedIn();
     await check({});
