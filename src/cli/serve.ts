@@ -62,8 +62,9 @@ function startFailure(error: unknown): unknown {
   if (error.name === 'ListenError') return new CliError(EXIT.unavailable, error.message);
   if (error.name === 'KeyRingError' || error.name === 'SecretFileError')
     return new CliError(EXIT.config, error.message);
-  // The only things a caller gives at start are settings.
-  if (error instanceof Fault && error.kind === 'invalid') return new CliError(EXIT.config, error.message);
+  // The only things a caller gives at start are settings, and a data directory that has to fit them.
+  if (error instanceof Fault && (error.kind === 'invalid' || error.kind === 'precondition'))
+    return new CliError(EXIT.config, error.message);
   return error;
 }
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -61,5 +61,26 @@ describe('the built program', () => {
       expect(sidecar.stderr).not.toMatch(/internal error|\n\s+at /);
       await sidecar[Symbol.asyncDispose]();
     }
+  });
+
+  it('makes no new key ring for a data directory whose own is gone, and takes no other one for it', async () => {
+    await using first = await Sidecar.start();
+    await first.stop();
+    const ring = join(first.dataDir, 'keys.json');
+    renameSync(ring, `${ring}.away`);
+    const lost = await Sidecar.spawn({ dataDir: first.dataDir });
+    expect(await lost.exited).toEqual({ code: 78, signal: null });
+    expect(lost.stderr).toContain(`key ring: ${ring} is gone`);
+    expect(existsSync(ring)).toBe(false);
+
+    await using other = await Sidecar.start();
+    copyFileSync(join(other.dataDir, 'keys.json'), ring);
+    const exchanged = await Sidecar.spawn({ dataDir: first.dataDir });
+    expect(await exchanged.exited).toEqual({ code: 78, signal: null });
+    expect(exchanged.stderr).toContain('was sealed under another key ring');
+
+    renameSync(`${ring}.away`, ring);
+    await using again = await Sidecar.start({ dataDir: first.dataDir });
+    expect(again.child.exitCode).toBeNull();
   });
 });
