@@ -211,6 +211,15 @@ export function describeSessionStore(name: string, make: MakeStores): void {
       expect(await trailOf(stores, session.subject)).toContain('session.updated');
     });
 
+    it('keeps a demanded step-up when a later change demands none', async () => {
+      const session = await signIn();
+      await stores.sessions.noteRisk(risk(session, ['DEVICE_CHANGED'], true));
+      expect(await stores.sessions.noteRisk(risk(session, ['ADDRESS_CHANGED']))).toMatchObject({
+        outcome: 'noted',
+        session: { risk: { stepUpRequired: true, changes: ['DEVICE_CHANGED', 'ADDRESS_CHANGED'] } },
+      });
+    });
+
     it('notes each risk once, up to its bound', async () => {
       const session = await signIn();
       const outcomes = await atOnce(10, () => stores.sessions.noteRisk(risk(session, ['ADDRESS_CHANGED'])));

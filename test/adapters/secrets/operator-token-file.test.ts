@@ -27,6 +27,13 @@ describe('an operator token file', () => {
     await expect(loadOperatorToken(path())).rejects.toThrow(/chmod 600/);
   });
 
+  it('is refused when it is larger than any secret', async () => {
+    await writeFile(path(), 'a'.repeat(64 * 1024 + 1), { mode: 0o600 });
+    await expect(loadOperatorToken(path())).rejects.toThrow(/larger than 65536 bytes/);
+    await writeFile(path(), 'a'.repeat(64 * 1024), { mode: 0o600 });
+    expect(await loadOperatorToken(path())).toHaveLength(64 * 1024);
+  });
+
   it.each(['', 'short', `${'a'.repeat(20)} ${'b'.repeat(20)}`, `${'a'.repeat(40)},${'b'.repeat(40)}`])(
     'is refused when it holds %j',
     async (text) => {

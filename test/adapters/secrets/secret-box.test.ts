@@ -1,5 +1,6 @@
+import { createDecipheriv } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { createKeyRing, rotateKeyRing } from '#src/adapters/secrets/key-ring.ts';
+import { createKeyRing, deriveKey, rotateKeyRing } from '#src/adapters/secrets/key-ring.ts';
 import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
 import { systemRandom } from '#src/adapters/system.ts';
 import { Fault } from '#src/domain/faults.ts';
@@ -43,6 +44,38 @@ describe('the secret box', () => {
     const fault = refusal(box.seal(secret, binding), { ...binding, ...change });
     expect(fault).toBeInstanceOf(Fault);
     expect(fault).toMatchObject({ kind: 'data-loss', reason: 'INTEGRITY' });
+  });
+
+  it('is AES-256-GCM in the documented layout, under a key of its purpose and bound to all of where it belongs', () => {
+    const sealed = Buffer.from(box.seal(secret, binding));
+    const key = deriveKey(ring, 1, 'secret-box/factor.secret');
+    const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(5, 17));
+    const framed = ['factor.secret', 'shop', 'ada', 'fac_1'].flatMap((text) => [
+      Buffer.from([0, 0, 0, text.length]),
+      Buffer.from(text),
+    ]);
+    decipher.setAAD(Buffer.concat([Buffer.from([1, 0, 0, 0, 1]), ...framed]));
+    decipher.setAuthTag(sealed.subarray(-16));
+    const plain = Buffer.concat([decipher.update(sealed.subarray(17, -16)), decipher.final()]);
+    expect(sealed[0]).toBe(1);
+    expect(sealed.readUInt32BE(1)).toBe(1);
+    expect(new Uint8Array(plain)).toEqual(secret);
+  });
+
+  it('refuses a value whose key id was altered, even where two ids carry the same key', () => {
+    const root = ring.keys.get(1) ?? new Uint8Array();
+    const twins = {
+      ...ring,
+      keys: new Map([
+        [1, root],
+        [2, root],
+      ]),
+    };
+    const opener = new AesGcmSecretBox({ ring: twins, random: systemRandom });
+    const sealed = box.seal(secret, binding);
+    expect(opener.open(sealed, binding)).toEqual(secret);
+    sealed[4] = 2;
+    expect(refusal(sealed, binding, opener)).toMatchObject({ reason: 'INTEGRITY' });
   });
 
   it('refuses a value with any single bit changed, or cut short', () => {

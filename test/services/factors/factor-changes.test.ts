@@ -86,6 +86,13 @@ describe('removing a factor', () => {
     expect(await world.factors.read(REALM, first)).toBeDefined();
   });
 
+  it('says nothing of how strong a factor of somebody else is', async () => {
+    const { world, first } = await withTwo();
+    const receipt = world.receiptFor('eve', { kind: 'remove', factorId: first }, { method: 'backup_code' });
+    await expect(remove(world, first, receipt, '', 'eve')).rejects.toMatchObject({ reason: 'FACTOR_NOT_FOUND' });
+    expect(world.eventsOf('factor.change_refused').at(-1)).not.toHaveProperty('method');
+  });
+
   it('happens once of many parallel calls with one receipt', async () => {
     const { world, first } = await withTwo();
     const receipt = world.receiptFor('ada', { kind: 'remove', factorId: first });
