@@ -1,4 +1,3 @@
-import { connect as connectTcp } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -7,15 +6,8 @@ import { Sensitivity } from '#src/gen/sallyport/v1/common_pb.js';
 import { CreateSessionRequestSchema, SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import { connectCall } from '../../support/connect-call.ts';
 import { watchHarm } from '../../support/harm-watch.ts';
-import {
-  callFields,
-  END_HEADERS,
-  END_STREAM,
-  FRAME,
-  FramePeer,
-  hpack,
-  http2Frame,
-} from '../../support/http2-frames.ts';
+import { callFields, END_HEADERS, END_STREAM, FRAME, FramePeer, hpack } from '../../support/http2-frames.ts';
+import { plainTcp } from '../../support/plain-tcp.ts';
 import { frame, RawGrpc } from '../../support/raw-grpc.ts';
 import { Sidecar } from '../../support/sidecar.ts';
 import { eventually, factOf } from '../../support/trail-of.ts';
@@ -273,7 +265,7 @@ describe('paths', () => {
   });
 
   it.each(paths.slice(0, 11))('answers UNIMPLEMENTED or nothing at all under "%s" over HTTP/1.1', async (path) => {
-    const answer = await plainHttp(
+    const answer = await plainTcp(
       sidecar.ports.http,
       `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-sallyport-client: x\r\n` +
         `authorization: Bearer ${sidecar.operatorToken}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
@@ -320,7 +312,7 @@ describe('credentials', () => {
     const lines = values()
       .map((value, index) => `${index === 0 ? 'authorization' : 'Authorization'}: ${value}\r\n`)
       .join('');
-    const http = await plainHttp(
+    const http = await plainTcp(
       sidecar.ports.http,
       `POST /${QUERY} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-sallyport-client: x\r\n${lines}` +
         'content-length: 2\r\nconnection: close\r\n\r\n{}',
@@ -383,97 +375,6 @@ describe('credentials', () => {
   });
 });
 
-describe('floods and broken HTTP/2', () => {
-  it('survives rapid resets of 20,000 streams', async () => {
-    const state = await watchHarm(sidecar);
-    using peer = await FramePeer.open(sidecar.ports.grpc);
-    const block = hpack(callFields(`/${VALIDATE}`));
-    await peer.flood(20_000, (index) => {
-      const stream = 2 * index + 1;
-      return Buffer.concat([
-        http2Frame(FRAME.HEADERS, END_HEADERS, stream, block),
-        http2Frame(FRAME.RST_STREAM, 0, stream, Buffer.from([0, 0, 0, 8])),
-      ]);
-    });
-    await state.unharmed();
-  });
-
-  it('ends a connection whose header block never ends', async () => {
-    const state = await watchHarm(sidecar);
-    using peer = await FramePeer.open(sidecar.ports.grpc);
-    peer.send(FRAME.HEADERS, 0, 1, hpack(callFields(`/${VALIDATE}`)));
-    const part = hpack([['x-more', 'm'.repeat(1_000)]]);
-    const sent = await peer.flood(20_000, () => http2Frame(FRAME.CONTINUATION, 0, 1, part));
-    await Promise.race([peer.closed, new Promise((resolve) => setTimeout(resolve, 5_000))]);
-    expect(peer.isClosed).toBe(true);
-    expect(sent).toBeLessThanOrEqual(20_000);
-    await state.unharmed();
-  });
-
-  it('survives floods of pings, settings and empty frames by somebody who reads nothing', async () => {
-    const state = await watchHarm(sidecar);
-    const floods: readonly ((index: number) => Buffer)[] = [
-      () => http2Frame(FRAME.PING, 0, 0, Buffer.alloc(8)),
-      () => http2Frame(FRAME.SETTINGS, 0, 0),
-      (index) => http2Frame(FRAME.HEADERS, END_HEADERS, 2 * index + 1, hpack(callFields(`/${VALIDATE}`))),
-    ];
-    for (const bytesOf of floods) {
-      using peer = await FramePeer.open(sidecar.ports.grpc);
-      peer.socket.pause();
-      await peer.flood(50_000, bytesOf);
-    }
-    await state.unharmed();
-  });
-
-  it('ends connections that break the protocol', async () => {
-    const state = await watchHarm(sidecar);
-    const sins: readonly [string, (peer: FramePeer) => void][] = [
-      [
-        'a window that overflows',
-        (peer) => {
-          const most = Buffer.from([0x7f, 0xff, 0xff, 0xff]);
-          peer.send(FRAME.WINDOW_UPDATE, 0, 0, most);
-          peer.send(FRAME.WINDOW_UPDATE, 0, 0, most);
-        },
-      ],
-      ['data for stream 0', (peer) => peer.send(FRAME.DATA, 0, 0, Buffer.from('x'))],
-      ['headers on an even stream', (peer) => peer.send(FRAME.HEADERS, END_HEADERS, 2, hpack(callFields('/')))],
-      ['a frame larger than allowed', (peer) => peer.send(FRAME.DATA, 0, 1, Buffer.alloc(1 << 20))],
-      ['broken HPACK', (peer) => peer.send(FRAME.HEADERS, END_HEADERS, 1, Buffer.from('ffffffffffffff', 'hex'))],
-      ['a ping of the wrong size', (peer) => peer.send(FRAME.PING, 0, 0, Buffer.alloc(7))],
-    ];
-    for (const [what, sin] of sins) {
-      using peer = await FramePeer.open(sidecar.ports.grpc);
-      sin(peer);
-      await Promise.race([peer.closed, new Promise((resolve) => setTimeout(resolve, 3_000))]);
-      const told = peer.frames.some((one) => one.type === FRAME.GOAWAY || one.type === FRAME.RST_STREAM);
-      expect(peer.isClosed || told, what).toBe(true);
-    }
-    await state.unharmed();
-  });
-
-  it('survives garbage, half requests and other protocols on all ports', async () => {
-    const state = await watchHarm(sidecar);
-    const garbage = [
-      Buffer.from('GET / HTTP/1.1\r\n\r\n'),
-      Buffer.from('POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n'),
-      Buffer.from('POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\nzzzz\r\n'),
-      Buffer.from(
-        `POST /${CREATE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nFFFFFFFFFFFF\r\n`,
-      ),
-      Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense that is no frame at all'),
-      Buffer.from('160301020001000fc0303', 'hex'),
-      Buffer.from([...Array(4_096).keys()].map((index) => (index * 7_919) % 256)),
-      Buffer.alloc(100_000, 0x41),
-      Buffer.from('\0\0\0\0'),
-    ];
-    for (const port of [sidecar.ports.grpc, sidecar.ports.http, sidecar.ports.admin]) {
-      for (const bytesSent of garbage) await plainHttp(port, bytesSent, 300);
-    }
-    await state.unharmed();
-  });
-});
-
 describe('names that mean something to the language', () => {
   const labels = { constructor: 'a', toString: 'b', hasOwnProperty: 'c', ['__proto__']: 'd' };
   const json = '{"subject":"poison","labels":{"__proto__":"d","constructor":"a","toString":"b","hasOwnProperty":"c"}}';
@@ -533,22 +434,3 @@ it('leaves no trace of a crash in the log after all this', () => {
     /uncaught|unhandled|TypeError|RangeError|"level":"(error|fatal)"/i,
   );
 });
-
-/** Sends bytes over TCP and answers what came back until the other side closed, or for `waitMs`. */
-function plainHttp(port: number, request: string | Buffer, waitMs = 3_000): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connectTcp({ host: '127.0.0.1', port });
-    let text = '';
-    const done = () => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(text);
-    };
-    const timer = setTimeout(done, waitMs);
-    socket.on('data', (chunk) => {
-      text += chunk;
-    });
-    socket.on('error', done).on('close', done);
-    socket.write(request);
-  });
-}
