@@ -8,6 +8,7 @@ import { HmacKeyedDigest } from './adapters/secrets/keyed-digest.ts';
 import { AesGcmSecretBox } from './adapters/secrets/secret-box.ts';
 import { ScryptSlowHash } from './adapters/secrets/slow-hash.ts';
 import { systemClock, systemRandom } from './adapters/system.ts';
+import { AuditBufferWatch } from './adapters/telemetry/audit-buffer-watch.ts';
 import { EventLoopLag } from './adapters/telemetry/event-loop-lag.ts';
 import { JsonLog } from './adapters/telemetry/json-log.ts';
 import { PrometheusMetrics } from './adapters/telemetry/prometheus-metrics.ts';
@@ -49,7 +50,6 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
   const instanceId = newId('event', random.bytes(16)).slice(4, 12);
   const log = new JsonLog({ level: config.log.level });
   const lag = stack.use(new EventLoopLag());
-  const metrics = new PrometheusMetrics({ version: VERSION, eventLoopLag: () => lag.worst() / 1000 });
 
   await makeDataDirectory(config.data_dir);
   const keys = await loadKeys(config, random);
@@ -78,6 +78,12 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
     import('./adapters/jose/receipt-tokens.ts'),
   ]);
 
+  const buffer = new AuditBufferWatch(storage.audit, log);
+  const metrics = new PrometheusMetrics({
+    version: VERSION,
+    eventLoopLag: () => lag.worst() / 1000,
+    gauges: buffer.gauges,
+  });
   const { fold_window: foldMs, max_folding: maxFolding } = config.audit;
   const trail = new Trail({ audit: storage.audit, clock, random, metrics, log, foldMs, maxFolding });
   stack.defer(() => trail.drain());
@@ -106,6 +112,7 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
       policy,
       services,
       audit: storage.audit,
+      buffer,
       trail,
       operatorToken: keys.operatorToken,
       clock,

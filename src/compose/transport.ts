@@ -1,3 +1,4 @@
+import type { AuditBufferWatch } from '#src/adapters/telemetry/audit-buffer-watch.ts';
 import type { EventLoopLag } from '#src/adapters/telemetry/event-loop-lag.ts';
 import type { PrometheusMetrics } from '#src/adapters/telemetry/prometheus-metrics.ts';
 import type { Config } from '#src/config/schema.ts';
@@ -35,12 +36,15 @@ import type { Services } from './services.ts';
 
 /** A loop that is this late cannot answer in time; the kubelet may restart the pod. */
 const LATE_LOOP: DurationMs = 5 * SECOND;
+/** How far health over gRPC may be behind readiness. */
+const HEALTH_EVERY: DurationMs = SECOND;
 
 export interface TransportDependencies {
   readonly config: Config;
   readonly policy: Policy;
   readonly services: Services;
   readonly audit: AuditLog;
+  readonly buffer: AuditBufferWatch;
   readonly trail: Trail;
   readonly operatorToken: string;
   readonly clock: Clock;
@@ -127,8 +131,24 @@ export function composeTransport(deps: TransportDependencies): Transport {
     live: () => alive(deps),
     ready: () => readiness(deps, listening, draining),
     started: () => ({ ok: listening, lines: listening ? [] : ['starting'] }),
-    metrics: () => metrics.render(),
+    metrics: async () => {
+      await deps.buffer.read();
+      return metrics.render();
+    },
   });
+  let unfollow = () => {};
+  let following = true;
+  /** Probes over HTTP ask anew each time; health over gRPC has to be told. */
+  const follow = async () => {
+    const { ok } = await readiness(deps, listening, draining);
+    if (!following) return;
+    health.setReady(ok && !draining);
+    unfollow = clock.schedule(HEALTH_EVERY, () => void follow());
+  };
+  const stopFollowing = () => {
+    following = false;
+    unfollow();
+  };
   let cutDelay = () => {};
   const servers = [grpcServer, httpServer];
   return {
@@ -144,10 +164,11 @@ export function composeTransport(deps: TransportDependencies): Transport {
       await adminServer.listen();
       await Promise.all(servers.map((server) => server.listen()));
       listening = true;
-      health.setReady(true);
+      await follow();
     },
     async drain(delayMs, graceMs) {
       draining = true;
+      stopFollowing();
       health.setReady(false);
       if (delayMs > 0 && graceMs > 0) {
         await new Promise<void>((resolve) => {
@@ -167,6 +188,7 @@ export function composeTransport(deps: TransportDependencies): Transport {
         server.drain(0).catch((error: unknown) => log.warn('cutting a drain failed', { error: String(error) }));
     },
     async [Symbol.asyncDispose]() {
+      stopFollowing();
       await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
       await adminServer[Symbol.asyncDispose]();
       await qr.close();
@@ -196,7 +218,7 @@ function alive({ lag, fatal }: TransportDependencies): Verdict {
 }
 
 async function readiness(
-  { audit, fatal }: TransportDependencies,
+  { buffer, fatal }: TransportDependencies,
   listening: boolean,
   draining: boolean,
 ): Promise<Verdict> {
@@ -205,7 +227,7 @@ async function readiness(
   if (draining) lines.push('stopping');
   if (fatal()) lines.push('the local store is gone');
   else {
-    const status = await audit.status().catch(() => undefined);
+    const status = await buffer.read();
     if (!status) lines.push('the audit buffer does not answer');
     else if (!status.writable) lines.push('the audit buffer takes no events, so nothing is granted');
   }

@@ -48,6 +48,7 @@ export class HealthService {
   }
 
   #set(status: ServingStatus): void {
+    if (this.#statuses.get(SERVER) === status && !this.#stopped) return;
     for (const name of this.#statuses.keys()) if (name !== LIVENESS) this.#statuses.set(name, status);
     for (const changed of this.#watchers) changed();
   }
