@@ -48,7 +48,7 @@ export function renderBanner(
   if (notices.length > 0) lines.push('', ...notices.map((notice) => `  note: ${notice}`));
   const target = addresses['grpc'] ?? (addresses['socket'] === undefined ? undefined : `unix:${addresses['socket']}`);
   if (target !== undefined) {
-    lines.push('', 'Try next, in another terminal (or `sallyport demo` for the whole journey):', '');
+    lines.push('', 'Try next, in another terminal (or `npx sallyport demo` for the whole journey):', '');
     for (const step of nextSteps(target, about.reflection)) lines.push(`  ${step}`);
   }
   return `${lines.join('\n')}\n\n`;
