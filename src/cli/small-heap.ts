@@ -1,11 +1,12 @@
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * Every call leaves some 5 kB that only a full collection finds (Node's HTTP/2 streams), and V8 lets them add up to
- * three times what the program is. A sidecar lives beside every pod: from now on the heap is collected once it has grown
- * by a third, and pages that were freed are given back. V8 reads both flags whenever it decides, so they work in a
- * running program; during the start, when almost everything that is made stays, they would only cost time.
+ * For the time after the start. The young generation, held at its first size until now, may grow: calls in flight would
+ * otherwise be copied again and again. Every call leaves some 5 kB that only a full collection finds (Node's HTTP/2
+ * streams); V8 lets them add up to four times what the program is, here to twice, and gives freed pages back. V8 reads
+ * these flags whenever it decides, so they work in a running program. docs/benchmarks.md has the figures.
  */
 export function keepHeapSmall(): void {
-  for (const flag of ['--heap-growing-percent=30', '--no-memory-pool']) setFlagsFromString(flag);
+  const flags = ['--semi-space-growth-factor=2', '--heap-growing-percent=100', '--no-memory-pool'];
+  for (const flag of flags) setFlagsFromString(flag);
 }
