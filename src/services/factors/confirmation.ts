@@ -81,7 +81,9 @@ export class Confirmation {
   confirm(caller: Caller, command: ConfirmCommand): Promise<ConfirmedEnrollment> {
     const { realm, subject, client, factorId } = command;
     const call: FactorCall = { caller, realm, subject, client, factorId, method: 'totp' };
-    return this.#deps.lanes.run(`${realm}\n${subject}`, () => this.#attempt(call, command));
+    const lane = `${realm}\n${subject}`;
+    if (this.#deps.lanes.isFull(lane)) return Promise.reject(this.#tooMany(call));
+    return this.#deps.lanes.run(lane, () => this.#attempt(call, command));
   }
 
   async #attempt(call: FactorCall, command: ConfirmCommand): Promise<ConfirmedEnrollment> {
@@ -254,6 +256,12 @@ export class Confirmation {
   #missing(call: FactorCall): Fault {
     const message = 'factor_id: the person has no such enrolment; another may have been begun since';
     return this.#trail.refuse(call, new Fault('not-found', 'FACTOR_NOT_FOUND', message));
+  }
+
+  #tooMany(call: FactorCall): Fault {
+    const message = 'too many codes for one person at once; send them one by one';
+    const quota = { subject: 'waiting_answers', description: 'bounds the codes of one person that wait' };
+    return this.#trail.refuse(call, new Fault('limited', 'LIMIT_EXCEEDED', message, { quota }));
   }
 
   #lapsed(call: FactorCall): Fault {

@@ -99,6 +99,14 @@ describe('confirming an enrolment', () => {
     expect(world.lastReason('factor.enrollment_refused')).toBe('SUBJECT_LOCKED');
   });
 
+  it('lets only so many codes of one person wait, and says so', async () => {
+    const { world, confirm, wrong } = await begunWorld();
+    const outcomes = await Promise.allSettled(Array.from({ length: 1_010 }, () => confirm(wrong())));
+    const reasons = outcomes.map((one) => (one.status === 'rejected' ? (one.reason as { reason: string }).reason : ''));
+    expect(reasons.filter((reason) => reason === 'LIMIT_EXCEEDED')).toHaveLength(9);
+    expect(world.eventsOf('factor.enrollment_refused').map(({ reason }) => reason)).toContain('LIMIT_EXCEEDED');
+  });
+
   it('gives the attempts back with a success', async () => {
     const { world, confirm, right, wrong } = await begunWorld();
     for (let i = 0; i < 4; i += 1) await confirm(wrong()).catch(() => {});
