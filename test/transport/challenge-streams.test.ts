@@ -15,6 +15,7 @@ import {
   APP,
   type ChallengeWorld,
   challengeWorld,
+  factorOf,
   OTHER_APP,
   openCommand,
   PORTAL,
@@ -381,6 +382,21 @@ describe('limits', () => {
     await rest();
     expect(world.watches.open).toBe(0);
     await Promise.all([world.watches.follow(APP, refOf(challenge), () => {})]);
+  });
+
+  it('bound the streams of all people together, with an event that names the limit', async () => {
+    const world = challengeWorld({ maxStreamsPerSubject: 8, maxStreams: 2 });
+    world.factors.push(factorOf('totp', { id: 'fac_bobs', subject: 'bob' }));
+    const anns = (await world.challenges.open(APP, openCommand())).challenge;
+    const bobs = (await world.challenges.open(APP, openCommand({ subject: 'bob' }))).challenge;
+    const first = await world.watches.follow(APP, refOf(anns), () => {});
+    await world.watches.follow(APP, refOf(bobs), () => {});
+    const third = () => world.watches.follow(APP, refOf(bobs), () => {});
+    await expect(third()).rejects.toMatchObject({ kind: 'limited', reason: 'LIMIT_EXCEEDED' });
+    expect(world.eventsOf('limit.hit')).toMatchObject([{ facts: { limit: 'streams' } }]);
+    first.close();
+    await third();
+    expect(world.watches.open).toBe(2);
   });
 
   it('of one timer for all streams', async () => {

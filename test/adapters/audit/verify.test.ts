@@ -69,6 +69,10 @@ const acts: Readonly<Record<string, { readonly act: Tamper; readonly bad: (row: 
     },
     bad: (row) => row,
   },
+  'a moved last row': {
+    act: (db) => db.exec(`UPDATE events SET position = position + 5 WHERE position = ${ROWS}`),
+    bad: () => ROWS,
+  },
   'a deleted row': { act: (db, row) => db.exec(`DELETE FROM events WHERE position = ${row}`), bad: (row) => row },
   'rows swapped with their numbers': {
     act: (db, row, other) =>

@@ -78,6 +78,23 @@ describe('a receipt', () => {
     await expect(world.receipts.issue(challenge)).rejects.toMatchObject({ reason: 'CHALLENGE_NOT_APPROVED' });
   });
 
+  it('is not issued for a challenge that did not end in an approval, whatever else it carries', async () => {
+    const { world, challenge } = await approved();
+    for (const state of ['PENDING', 'DENIED', 'EXPIRED', 'LOCKED'] as const) {
+      await expect(world.receipts.issue({ ...challenge, state })).rejects.toMatchObject({
+        reason: 'CHALLENGE_NOT_APPROVED',
+      });
+    }
+  });
+
+  it('is not signed by a key whose stored half was moved to another id', async () => {
+    const { world, challenge } = await approved();
+    const [key] = world.keys.keys;
+    if (!key) throw new Error('no key');
+    world.keys.keys[0] = { ...key, id: 'key_00000000000000000000000000' };
+    await expect(world.receiptsOver().issue(challenge)).rejects.toMatchObject({ reason: 'INTEGRITY' });
+  });
+
   it('is signed with one key that was made once, sealed, and recorded, also under parallel first use', async () => {
     const world = challengeWorld();
     await Promise.all([world.receipts.jwks(), world.receiptsOver().jwks(), world.receiptsOver().jwks()]);
@@ -156,7 +173,7 @@ describe('a receipt that was tampered with', () => {
     }
   });
 
-  it('fails when the right key signed another type, issuer, or a session token’s claims', async () => {
+  it('fails when the right key signed another type, algorithm, key id, issuer or length, or a session token’s claims', async () => {
     const { world, claims, header, refuses } = await forged();
     const own = await ownSigner(world);
     await refuses(await own({ ...header, typ: 'JWT' }, claims));
@@ -165,6 +182,11 @@ describe('a receipt that was tampered with', () => {
     await refuses(await own(header, { ...claims, realm: 'other' }));
     await refuses(await own(header, { ...claims, exp: undefined }));
     await refuses(await own(header, { ...claims, amr: 'otp' }));
+    await refuses(await own({ ...header, alg: 'Ed25519' }, claims));
+    await refuses(await own({ ...header, kid: 'key_other' }, claims));
+    await refuses(await own({ ...header, kid: undefined }, claims));
+    await refuses(await own(header, { ...claims, pad: 'x'.repeat(6_000) }));
+    await world.receipts.verify(REALM, await own(header, { ...claims, pad: 'x'.repeat(5_000) }));
     await world.receipts.verify(REALM, await own(header, claims));
   });
 });

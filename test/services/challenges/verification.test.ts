@@ -89,6 +89,19 @@ describe('a right proof', () => {
     expect(world.budget()?.lockedUntil ?? 0).toBe(0);
   });
 
+  it('is not looked at once the challenge is approved, under a request id or not', async () => {
+    const world = challengeWorld();
+    const challenge = await open(world);
+    await answer(world, challenge, totp('right-1'));
+    const { evaluated } = world.checker;
+    for (const requestId of ['', '5f2b7d9a-3c1e-4f60-8a7b-0d9e8c7b6a51']) {
+      await expect(answer(world, challenge, totp('wrong'), requestId)).rejects.toMatchObject({
+        reason: 'CHALLENGE_ENDED',
+      });
+    }
+    expect(world.checker.evaluated).toBe(evaluated);
+  });
+
   it('is refused when the deadline passes while it is being looked at, and has cost its attempt', async () => {
     const world = challengeWorld();
     const challenge = await open(world);
@@ -217,6 +230,21 @@ describe('a wrong proof', () => {
 });
 
 describe('the budget', () => {
+  it('lets only so many answers of one person wait, and says so, while others go through', async () => {
+    const world = challengeWorld();
+    const challenge = await open(world);
+    world.factors.push(factorOf('totp', { id: 'fac_bobs', subject: 'bob' }));
+    const bobs = await open(world, { subject: 'bob' });
+    const outcomes = await Promise.allSettled([
+      ...times(260).map(() => answer(world, challenge, totp('wrong'))),
+      answer(world, bobs, totp('right-1')),
+    ]);
+    const reasons = outcomes.map((one) => (one.status === 'rejected' ? (one.reason as { reason: string }).reason : ''));
+    expect(reasons.filter((reason) => reason === 'LIMIT_EXCEEDED')).toHaveLength(3);
+    expect(outcomes.at(-1)).toMatchObject({ value: { outcome: 'finished' } });
+    expect(world.eventsOf('limit.hit')).toHaveLength(3);
+  });
+
   it('is not lowered by new challenges, method choices, cancellations, resends or another sidecar', async () => {
     const world = challengeWorld();
     const other = world.sidecar();
