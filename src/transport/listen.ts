@@ -51,6 +51,28 @@ export async function listenOn(server: Server, address: ListenAddress): Promise<
   return { kind: 'unix', path: address.path };
 }
 
+/**
+ * Makes one server listen on each address, or none: those bound before the one that fails are closed again. Throws
+ * ListenError.
+ */
+export async function listenOnEach<S extends Server>(
+  addresses: readonly ListenAddress[],
+  make: () => S,
+): Promise<readonly { readonly server: S; readonly address: BoundAddress }[]> {
+  const bound: { readonly server: S; readonly address: BoundAddress }[] = [];
+  try {
+    for (const address of addresses) {
+      const server = make();
+      bound.push({ server, address: await listenOn(server, address) });
+    }
+    return bound;
+  } catch (error) {
+    // Whoever connected meanwhile is cut by the owner, so this waits for nobody.
+    for (const { server } of bound) server.close();
+    throw error;
+  }
+}
+
 function bind(server: Server, listen: () => void, name: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: NodeJS.ErrnoException) => {

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { SECOND } from '../../domain/time.ts';
 import type { Log } from '../../ports/telemetry.ts';
-import { type BoundAddress, type ListenAddress, listenOn } from '../listen.ts';
+import { type BoundAddress, type ListenAddress, listenOnEach } from '../listen.ts';
 
 /** The answer to a probe. `lines` say why, in words that may be seen by everybody. */
 export interface Verdict {
@@ -54,29 +54,11 @@ export class AdminServer implements AsyncDisposable {
     return this.#addresses;
   }
 
-  /** Binds all addresses, or none: throws what kept it from one. */
+  /** Binds all addresses, or none. Throws ListenError. */
   async listen(): Promise<void> {
-    try {
-      for (const address of this.#options.addresses) {
-        const server = createServer(
-          {
-            headersTimeout: 5 * SECOND,
-            requestTimeout: 10 * SECOND,
-            keepAliveTimeout: 75 * SECOND,
-            maxHeaderSize: 8 * 1024,
-            connectionsCheckingInterval: 5 * SECOND,
-          },
-          (request, response) => this.#handle(request, response),
-        );
-        server.maxConnections = MAX_CONNECTIONS;
-        server.on('clientError', (_error, socket) => socket.destroy());
-        this.#addresses = [...this.#addresses, await listenOn(server, address)];
-        this.#servers.push(server);
-      }
-    } catch (error) {
-      await this[Symbol.asyncDispose]();
-      throw error;
-    }
+    const bound = await listenOnEach(this.#options.addresses, () => this.#server());
+    this.#addresses = bound.map(({ address }) => address);
+    this.#servers.push(...bound.map(({ server }) => server));
   }
 
   /** Stops at once: probes of a process that is gone have nothing to wait for. */
@@ -88,6 +70,22 @@ export class AdminServer implements AsyncDisposable {
         return closed;
       }),
     );
+  }
+
+  #server(): Server {
+    const server = createServer(
+      {
+        headersTimeout: 5 * SECOND,
+        requestTimeout: 10 * SECOND,
+        keepAliveTimeout: 75 * SECOND,
+        maxHeaderSize: 8 * 1024,
+        connectionsCheckingInterval: 5 * SECOND,
+      },
+      (request, response) => this.#handle(request, response),
+    );
+    server.maxConnections = MAX_CONNECTIONS;
+    server.on('clientError', (_error, socket) => socket.destroy());
+    return server;
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {

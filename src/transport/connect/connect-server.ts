@@ -7,7 +7,7 @@ import type { Log, RpcMetrics } from '../../ports/telemetry.ts';
 import { CallDurations, type Endpoint, OTHER_METHOD, unknownProcedure } from '../endpoint.ts';
 import { codeOf, toWireError } from '../errors.ts';
 import { CLIENT_HEADER, type Listener } from '../identity.ts';
-import { type BoundAddress, type ListenAddress, listenOn } from '../listen.ts';
+import { type BoundAddress, type ListenAddress, listenOnEach } from '../listen.ts';
 import type { LiveCall } from '../live-call.ts';
 import type { Pipeline } from '../pipeline.ts';
 import { parseConnectTimeout, parseGrpcTimeout } from '../timeout.ts';
@@ -53,36 +53,11 @@ export class ConnectServer implements AsyncDisposable {
     return this.#addresses;
   }
 
-  /** Binds all addresses, or none: throws what kept it from one. */
+  /** Binds all addresses, or none. Throws ListenError. */
   async listen(): Promise<void> {
-    try {
-      for (const address of this.#options.addresses) {
-        const server = createServer(
-          {
-            headersTimeout: 10 * SECOND,
-            requestTimeout: 30 * SECOND,
-            // Longer than the usual pool of a client keeps a connection idle, so that the client closes first.
-            keepAliveTimeout: 75 * SECOND,
-            maxHeaderSize: 16 * 1024,
-            connectionsCheckingInterval: 5 * SECOND,
-            noDelay: true,
-          },
-          (request, response) => {
-            this.#handle(request, response).catch((error: unknown) => {
-              this.#options.log.debug('an HTTP exchange broke off', { error: String(error) });
-              response.destroy();
-            });
-          },
-        );
-        server.maxConnections = this.#options.maxConnections;
-        server.on('clientError', (_error, socket) => socket.destroy());
-        this.#addresses = [...this.#addresses, await listenOn(server, address)];
-        this.#servers.push(server);
-      }
-    } catch (error) {
-      await this.drain(0);
-      throw error;
-    }
+    const bound = await listenOnEach(this.#options.addresses, () => this.#server());
+    this.#addresses = bound.map(({ address }) => address);
+    this.#servers.push(...bound.map(({ server }) => server));
   }
 
   /** Stops accepting, tells streams to end, lets calls finish, and cuts what is left after `graceMs`. True if nothing was cut. */
@@ -101,6 +76,29 @@ export class ConnectServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.drain(0);
+  }
+
+  #server(): Server {
+    const server = createServer(
+      {
+        headersTimeout: 10 * SECOND,
+        requestTimeout: 30 * SECOND,
+        // Longer than the usual pool of a client keeps a connection idle, so that the client closes first.
+        keepAliveTimeout: 75 * SECOND,
+        maxHeaderSize: 16 * 1024,
+        connectionsCheckingInterval: 5 * SECOND,
+        noDelay: true,
+      },
+      (request, response) => {
+        this.#handle(request, response).catch((error: unknown) => {
+          this.#options.log.debug('an HTTP exchange broke off', { error: String(error) });
+          response.destroy();
+        });
+      },
+    );
+    server.maxConnections = this.#options.maxConnections;
+    server.on('clientError', (_error, socket) => socket.destroy());
+    return server;
   }
 
   async #stop(): Promise<void> {

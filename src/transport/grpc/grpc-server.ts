@@ -6,7 +6,7 @@ import type { Log, RpcMetrics } from '../../ports/telemetry.ts';
 import { CallDurations, type Endpoint, OTHER_METHOD } from '../endpoint.ts';
 import { codeOf } from '../errors.ts';
 import type { Listener } from '../identity.ts';
-import { type BoundAddress, type ListenAddress, listenOn } from '../listen.ts';
+import { type BoundAddress, type ListenAddress, listenOnEach } from '../listen.ts';
 import type { Pipeline } from '../pipeline.ts';
 import { GrpcBidiCall, GrpcCall, type GrpcCallHost } from './grpc-call.ts';
 import { StreamGate } from './stream-gate.ts';
@@ -75,20 +75,16 @@ export class GrpcServer implements AsyncDisposable {
     return this.#addresses;
   }
 
-  /** Binds all addresses, or none: throws what kept it from one. */
+  /** Binds all addresses, or none. Throws ListenError. */
   async listen(): Promise<void> {
-    try {
-      for (const address of this.#options.addresses) {
-        const server = createServer({ noDelay: true });
-        server.maxConnections = this.#options.maxConnections;
-        server.on('connection', (socket) => this.#accept(socket));
-        this.#addresses = [...this.#addresses, await listenOn(server, address)];
-        this.#listening.push(server);
-      }
-    } catch (error) {
-      await this.drain(0);
-      throw error;
-    }
+    const bound = await listenOnEach(this.#options.addresses, () => {
+      const server = createServer({ noDelay: true });
+      server.maxConnections = this.#options.maxConnections;
+      server.on('connection', (socket) => this.#accept(socket));
+      return server;
+    });
+    this.#addresses = bound.map(({ address }) => address);
+    this.#listening.push(...bound.map(({ server }) => server));
   }
 
   /**
