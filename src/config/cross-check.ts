@@ -87,6 +87,8 @@ function loosening(config: Config): string[] {
   for (const method of mfa.methods)
     if (method === 'sms' || method === 'push' || method === 'webauthn')
       notices.push(`mfa.methods names ${method}, which this release does not offer yet`);
+  if (mfa.enabled && !mfa.methods.includes('totp'))
+    notices.push('mfa.methods names nothing that a person can enrol in this release: whatever needs MFA is refused');
   const catchAll = policy.rules.findIndex((rule) => Object.keys(rule.match ?? {}).length === 0);
   if (catchAll >= 0 && catchAll < policy.rules.length - 1)
     notices.push(`policy.rules[${catchAll}] matches everything; the rules after it are never reached`);

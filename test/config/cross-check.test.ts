@@ -141,6 +141,7 @@ describe('notices of what loosens', () => {
       'policy: { defaults: { sensitive: session, critical: session } }',
       'policy.defaults.critical is session',
     ],
+    ['methods that leave nothing to enrol', 'mfa: { methods: [backup_code] }', 'nothing that a person can enrol'],
     ['a method of a later release', 'mfa: { methods: [totp, sms] }', 'mfa.methods names sms'],
     [
       'rules that are never reached',
