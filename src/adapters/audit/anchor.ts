@@ -71,8 +71,11 @@ export function writeAnchor(path: string, anchor: Anchor, files: Files = nodeFil
   }
 }
 
-/** 'absent', or 'altered' when it is no anchor or its signature does not hold. Throws when the file cannot be read. */
-export function readAnchor(path: string): Anchor | 'absent' | 'altered' {
+/**
+ * 'absent', or 'altered' when it is no anchor, its signature does not hold, or it is by none of the trusted keys, where
+ * they are known: anybody can sign a shorter trail with a key of their own. Throws when the file cannot be read.
+ */
+export function readAnchor(path: string, trustedKeyIds?: ReadonlySet<string>): Anchor | 'absent' | 'altered' {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -82,6 +85,7 @@ export function readAnchor(path: string): Anchor | 'absent' | 'altered' {
   }
   const anchor = parseAnchor(text);
   if (!anchor || checkpointKeyId(anchor.publicKey) !== anchor.keyId) return 'altered';
+  if (trustedKeyIds && !trustedKeyIds.has(anchor.keyId)) return 'altered';
   return isSigned(anchorText(anchor), anchor.signature, anchor.publicKey) ? anchor : 'altered';
 }
 

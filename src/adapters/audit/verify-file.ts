@@ -10,7 +10,7 @@ import { schemaFault } from './schema.ts';
 import { ChainVerifier, type KnownHead, UnreadableError } from './verify.ts';
 
 export interface VerifyFileOptions {
-  /** When given, every checkpoint must be by one of these keys. */
+  /** When given, every checkpoint and the anchor must be by one of these keys. */
   readonly trustedKeyIds?: ReadonlySet<string>;
   /** Told now and then how many rows have been checked, and about how many there are. */
   readonly onProgress?: (rows: number, total: number) => void;
@@ -31,7 +31,7 @@ const PROGRESS_ROWS = 4096;
  * beside it, and SQLite's own structures. Reads only. Throws when the file cannot be reached.
  */
 export function verifyFile(path: string, options: VerifyFileOptions = {}): FileVerdict {
-  const anchor = readAnchor(anchorPath(path));
+  const anchor = readAnchor(anchorPath(path), options.trustedKeyIds);
   return withSnapshot(path, (db) => {
     const after = readAnchor(anchorPath(path));
     const empty = { rows: 0, checkpoints: 0, chainId: '', sequence: 0 };
@@ -44,7 +44,8 @@ export function verifyFile(path: string, options: VerifyFileOptions = {}): FileV
     const verdict = verifyDatabase(db, known, options);
     const unsigned = verdict.intact ? unsignedRows(db) : 0;
     if (!verdict.intact || anchor !== 'altered') return { verdict, anchored, unsigned };
-    const altered = { fault: 'SIGNATURE', chainId: '', sequence: 0, detail: 'the anchor file was altered' } as const;
+    const detail = 'the anchor file was altered, or is by a key that is not trusted';
+    const altered = { fault: 'SIGNATURE', chainId: '', sequence: 0, detail } as const;
     return { verdict: { ...verdict, intact: false, ...altered }, anchored, unsigned };
   });
 }
