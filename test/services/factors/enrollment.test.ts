@@ -142,6 +142,19 @@ describe('beginning an enrolment', () => {
     expect(world.lastReason('factor.enrollment_refused')).toBe('RECEIPT_MISMATCH');
   });
 
+  it('replaces only a factor of the person that is in use, and leaves the receipt good otherwise', async () => {
+    const world = new FactorWorld();
+    const [ada, eve] = [await world.enrolled('ada'), await world.enrolled('eve')];
+    const pending = await world.begin({ subject: 'ada', receipt: world.receiptFor('ada', ENROLL) });
+    const receipt = world.receiptFor('ada', ENROLL);
+    for (const replaces of [eve.factorId, pending.factor.id]) {
+      await expect(world.begin({ subject: 'ada', receipt, replaces })).rejects.toMatchObject({
+        reason: 'FACTOR_NOT_FOUND',
+      });
+    }
+    expect((await world.begin({ subject: 'ada', receipt, replaces: ada.factorId })).factor.state).toBe('PENDING');
+  });
+
   it('replaces a factor only by a proof at least as strong as that factor', async () => {
     const world = new FactorWorld();
     const { factorId } = await world.enrolled('ada');
