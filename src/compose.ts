@@ -84,6 +84,9 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
     eventLoopLag: () => lag.worst() / 1000,
     gauges: buffer.gauges,
   });
+  storage.audit.onAppend((written) => {
+    for (const { type, outcome, count } of written) metrics.events(type, outcome, count);
+  });
   const { fold_window: foldMs, max_folding: maxFolding } = config.audit;
   const trail = new Trail({ audit: storage.audit, clock, random, metrics, log, foldMs, maxFolding });
   stack.defer(() => trail.drain());

@@ -1,4 +1,4 @@
-import type { EventDraft, EventOutcome } from '../domain/audit-event.ts';
+import type { EventDraft, EventOutcome, EventType } from '../domain/audit-event.ts';
 import type { Method } from '../domain/method.ts';
 import type { EpochMs } from '../domain/time.ts';
 
@@ -113,6 +113,13 @@ export type ExportItem =
   | { readonly kind: 'checkpoint'; readonly checkpoint: Checkpoint }
   | { readonly kind: 'key'; readonly key: CheckpointKey };
 
+/** How many events of one type and outcome. */
+export interface EventTally {
+  readonly type: EventType;
+  readonly outcome: EventOutcome;
+  readonly count: number;
+}
+
 /** The trail. Writing: only appending. */
 export interface AuditLog {
   /** Resolves when every event is durable on disk (synchronous=FULL). Rejects with Fault(unavailable, AUDIT_UNAVAILABLE). */
@@ -131,8 +138,8 @@ export interface AuditLog {
   ): Promise<readonly (StoredEvent & { readonly position: EventPosition })[]>;
   /** The newest durable position, 0 when empty. */
   head(): Promise<EventPosition>;
-  /** Calls back after each durable append; the disposer unsubscribes. */
-  onAppend(listener: () => void): () => void;
+  /** Calls back after durable appends with what has become durable; the disposer unsubscribes. */
+  onAppend(listener: (written: readonly EventTally[]) => void): () => void;
   verify(chainId: string): Promise<Verdict>;
   /** A page of the export; `cursor` '' begins, an undefined `next` ends. */
   exportPage(

@@ -16,8 +16,8 @@ export interface Metrics {
   validation(result: 'valid' | 'invalid', source: 'cache' | 'store'): void;
   /** `sallyport_sessions_ended_total{reason}` */
   sessionEnded(reason: string): void;
-  /** `sallyport_audit_events_total{type,outcome}` */
-  event(type: string, outcome: string): void;
+  /** `sallyport_audit_events_total{type,outcome}`: events that have become durable. */
+  events(type: string, outcome: string, count: number): void;
   /** `sallyport_audit_events_lost_total` */
   eventsLost(count: number): void;
   /** `sallyport_audit_events_folded_total` */

@@ -59,8 +59,7 @@ export class Trail {
 
   /** Makes an event; nothing is written yet. `caller` undefined means the sidecar itself. */
   draft(type: EventType, caller: Caller | undefined, fields: EventFields): EventDraft {
-    const { clock, random, metrics } = this.#deps;
-    metrics.event(type, fields.outcome);
+    const { clock, random } = this.#deps;
     return {
       id: newId('event', random.bytes(16)),
       at: clock.now(),
@@ -175,12 +174,12 @@ export class Trail {
     if (this.#untold === 0) return;
     const count = this.#untold;
     this.#untold = 0;
-    const { audit, clock, random, metrics } = this.#deps;
+    const { audit, clock, random } = this.#deps;
     const id = newId('event', random.bytes(16));
     const type = 'audit.events_lost';
     const event: EventDraft = { id, type, at: clock.now(), realm: '', outcome: 'FAILED', caller: 'sidecar', count };
     const writing = audit.append([event]).then(
-      () => metrics.event(type, event.outcome),
+      () => {},
       () => {
         this.#untold += count;
         this.#scheduleReport();

@@ -1,11 +1,11 @@
 import type { AuditFile } from '#src/adapters/audit/contract.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
-import type { AuditLog, EventFilter } from '#src/ports/audit.ts';
+import type { AuditLog, EventFilter, EventTally } from '#src/ports/audit.ts';
 
 /** The trail over a real audit file in the same thread, one commit per append. */
 export class AuditLogOverFile implements AuditLog {
   readonly #file: AuditFile;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(written: readonly EventTally[]) => void>();
 
   constructor(file: AuditFile) {
     this.#file = file;
@@ -18,10 +18,10 @@ export class AuditLogOverFile implements AuditLog {
   async append(events: readonly EventDraft[]): Promise<void> {
     this.#file.stage(events);
     this.#file.commit();
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#listeners) listener([]);
   }
 
-  onAppend(listener: () => void): () => void {
+  onAppend(listener: (written: readonly EventTally[]) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }

@@ -1,21 +1,21 @@
 import type { EventDraft } from '#src/domain/audit-event.ts';
-import type { AuditLog } from '#src/ports/audit.ts';
+import type { AuditLog, EventTally } from '#src/ports/audit.ts';
 
 /** Takes events and keeps them to be looked at; it cannot be read like the real one. */
 export class RecordingAudit implements AuditLog {
   readonly events: EventDraft[] = [];
   /** Thrown by `append` while set. */
   failure: Error | undefined;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(written: readonly EventTally[]) => void>();
 
   async append(events: readonly EventDraft[]): Promise<void> {
     await Promise.resolve();
     if (this.failure) throw this.failure;
     this.events.push(...events);
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#listeners) listener([]);
   }
 
-  onAppend(listener: () => void): () => void {
+  onAppend(listener: (written: readonly EventTally[]) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }

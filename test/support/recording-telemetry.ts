@@ -20,8 +20,8 @@ export class CountingMetrics implements Metrics {
   sessionEnded(reason: string): void {
     this.#add(1, 'sessionEnded', reason);
   }
-  event(type: string, outcome: string): void {
-    this.#add(1, 'event', type, outcome);
+  events(type: string, outcome: string, count: number): void {
+    this.#add(count, 'events', type, outcome);
   }
   eventsLost(count: number): void {
     this.#add(count, 'eventsLost');

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { KeyRingData } from '#src/adapters/secrets/key-ring.ts';
 import type { DurationMs } from '#src/domain/time.ts';
-import type { AuditLog } from '#src/ports/audit.ts';
+import type { AuditLog, EventTally } from '#src/ports/audit.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { LOCAL_METHODS, type LocalPorts, type WorkerSettings } from './protocol.ts';
 import { WorkerChannel } from './worker-channel.ts';
@@ -56,15 +56,15 @@ export async function openLocalStorage(options: LocalStorageOptions): Promise<Lo
     workerData: settings,
     resourceLimits: RESOURCES,
   });
-  const listeners = new Set<() => void>();
+  const listeners = new Set<(written: readonly EventTally[]) => void>();
   const channel = new WorkerChannel({
     worker,
     log: options.log,
     timeoutMs: options.timeoutMs ?? 5_000,
     maxPending: options.maxPending ?? 8_192,
     onFatal: options.onFatal,
-    onAppend: () => {
-      for (const listener of listeners) listener();
+    onAppend: (written) => {
+      for (const listener of listeners) listener(written);
     },
   });
   try {

@@ -1,7 +1,7 @@
 import type { KeyRingData } from '#src/adapters/secrets/key-ring.ts';
 import { Fault, type FaultDetails, type FaultKind, type Reason } from '#src/domain/faults.ts';
 import type { AttemptStore } from '#src/ports/attempt-store.ts';
-import type { AuditLog } from '#src/ports/audit.ts';
+import type { AuditLog, EventTally } from '#src/ports/audit.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
@@ -82,7 +82,7 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'refused'; readonly fault: FaultData }
   | { readonly kind: 'answers'; readonly answers: readonly Answer[] }
-  | { readonly kind: 'appended' }
+  | { readonly kind: 'appended'; readonly written: readonly EventTally[] }
   | {
       readonly kind: 'log';
       readonly level: keyof Log;

@@ -12,8 +12,8 @@ export interface SqliteExecutorOptions extends ReconciliationParts {
   /** How many units may share one commit. */
   readonly maxBatch: number;
   readonly log: Log;
-  /** After each commit that made events durable. */
-  readonly onAppend: () => void;
+  /** After each commit that made events durable, with those of the units. */
+  readonly onAppend: (events: readonly EventDraft[]) => void;
   /** Between the commit of the audit file and that of the state: where a crash is at its worst. */
   readonly onAuditCommitted?: () => void;
 }
@@ -21,7 +21,7 @@ export interface SqliteExecutorOptions extends ReconciliationParts {
 type Work = (tx: Tx) => unknown;
 
 type Result =
-  | { readonly value: unknown; readonly events: number; readonly wrote: boolean }
+  | { readonly value: unknown; readonly events: readonly EventDraft[]; readonly wrote: boolean }
   | { readonly error: unknown };
 
 interface Unit {
@@ -85,7 +85,7 @@ export class SqliteExecutor implements SqlExecutor {
       this.#confirmed = audit.head().position;
       if (unconfirmed > 0) {
         log.warn('events without a certain effect were named in the audit trail', { unconfirmed });
-        onAppend();
+        onAppend([]);
       }
       takeOver(this.#options);
     } catch (error) {
@@ -154,7 +154,7 @@ export class SqliteExecutor implements SqlExecutor {
       if ('error' in result) reject(result.error);
       else resolve(result.value);
     }
-    if (events) this.#options.onAppend();
+    if (events) this.#options.onAppend(batch.flatMap(({ result }) => ('events' in result ? result.events : [])));
   }
 
   #commitState(events: boolean): void {
@@ -196,7 +196,7 @@ export class SqliteExecutor implements SqlExecutor {
     }
     const wrote = transaction.keepUnit();
     keys.keepUnit();
-    return { value, events: events.length, wrote };
+    return { value, events, wrote };
   }
 
   #undo(): void {
@@ -234,7 +234,7 @@ export class SqliteExecutor implements SqlExecutor {
 }
 
 function hasEvents(unit: Unit): boolean {
-  return 'events' in unit.result && unit.result.events > 0;
+  return 'events' in unit.result && unit.result.events.length > 0;
 }
 
 function hasEffect(unit: Unit): boolean {

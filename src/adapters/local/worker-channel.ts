@@ -1,6 +1,7 @@
 import type { Worker } from 'node:worker_threads';
 import { Fault } from '#src/domain/faults.ts';
 import type { DurationMs } from '#src/domain/time.ts';
+import type { EventTally } from '#src/ports/audit.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { type Answer, type Call, type FromWorker, faultFromData, processMs, type ToWorker } from './protocol.ts';
 
@@ -13,7 +14,7 @@ export interface WorkerChannelOptions {
   readonly maxPending: number;
   /** Called once, when the worker is gone though nobody closed it. */
   readonly onFatal: (error: Error) => void;
-  readonly onAppend: () => void;
+  readonly onAppend: (written: readonly EventTally[]) => void;
 }
 
 interface Pending {
@@ -107,7 +108,7 @@ export class WorkerChannel {
         for (const answer of message.answers) this.#settle(answer);
         return;
       case 'appended':
-        this.#options.onAppend();
+        this.#options.onAppend(message.written);
         return;
       case 'log':
         this.#options.log[message.level](message.message, message.fields);

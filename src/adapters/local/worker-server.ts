@@ -1,4 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { EventDraft } from '#src/domain/audit-event.ts';
+import type { EventTally } from '#src/ports/audit.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import {
   type Answer,
@@ -17,7 +19,8 @@ export class WorkerServer {
   readonly #port: MessagePort;
   #storage: WorkerStorage | undefined;
   #answers: Answer[] = [];
-  #appended = false;
+  /** By type and outcome; undefined while nothing was appended. */
+  #written: Map<string, EventTally> | undefined;
   #flushing = false;
 
   constructor(port: MessagePort) {
@@ -31,10 +34,7 @@ export class WorkerServer {
         ...settings,
         log: this.#log(),
         seams,
-        onAppend: () => {
-          this.#appended = true;
-          this.#flushSoon();
-        },
+        onAppend: (events) => this.#appended(events),
       });
     } catch (error) {
       this.#post({ kind: 'refused', fault: faultToData(error) });
@@ -71,6 +71,16 @@ export class WorkerServer {
     this.#flushSoon();
   }
 
+  #appended(events: readonly EventDraft[]): void {
+    this.#written ??= new Map();
+    for (const { type, outcome } of events) {
+      const key = `${type} ${outcome}`;
+      const count = (this.#written.get(key)?.count ?? 0) + 1;
+      this.#written.set(key, { type, outcome, count });
+    }
+    this.#flushSoon();
+  }
+
   #flushSoon(): void {
     if (this.#flushing) return;
     this.#flushing = true;
@@ -79,8 +89,8 @@ export class WorkerServer {
       const answers = this.#answers;
       this.#answers = [];
       if (answers.length > 0) this.#post({ kind: 'answers', answers });
-      if (this.#appended) this.#post({ kind: 'appended' });
-      this.#appended = false;
+      if (this.#written) this.#post({ kind: 'appended', written: [...this.#written.values()] });
+      this.#written = undefined;
     });
   }
 

@@ -11,6 +11,7 @@ import { text } from '#src/adapters/sql/row.ts';
 import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
 import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
 import { systemClock, systemRandom } from '#src/adapters/system.ts';
+import type { EventDraft } from '#src/domain/audit-event.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { sqliteMigrations } from '#src/gen/sql/migrations.js';
 import type { Log } from '#src/ports/telemetry.ts';
@@ -33,7 +34,7 @@ export interface WorkerSeams {
 
 export interface WorkerStorageOptions extends WorkerSettings {
   readonly log: Log;
-  readonly onAppend: () => void;
+  readonly onAppend: (events: readonly EventDraft[]) => void;
   readonly seams?: WorkerSeams;
 }
 

@@ -133,8 +133,8 @@ export class PrometheusMetrics implements Metrics, RpcMetrics {
     this.#sessionsEnded.bind(reason).value += 1;
   }
 
-  event(type: string, outcome: string): void {
-    this.#events.bind(type, outcome).value += 1;
+  events(type: string, outcome: string, count: number): void {
+    this.#events.bind(type, outcome).value += count;
   }
 
   eventsLost(count: number): void {

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { LocalStorage, LocalStorageOptions } from '#src/adapters/local/client.ts';
 import { createKeyRing } from '#src/adapters/secrets/key-ring.ts';
 import { FRESH_BUDGET } from '#src/domain/failure-budget.ts';
+import type { EventTally } from '#src/ports/audit.ts';
 import { newDirectory, openTestStorage } from '../../support/local-stores.ts';
 import { SeededRandom } from '../../support/random.ts';
 import {
@@ -123,6 +124,20 @@ it('tells listeners of every durable append until they unsubscribe', async () =>
   await storage.audit.append([eventOf('caller.refused')]);
   await read(storage);
   expect(heard).toBe(2);
+});
+
+it('tells what became durable by type and outcome, evictions that did not happen not among it', async () => {
+  const storage = await open();
+  const heard: EventTally[] = [];
+  storage.audit.onAppend((written) => heard.push(...written));
+  await storage.audit.append([eventOf('caller.refused'), eventOf('caller.refused'), eventOf('limit.hit')]);
+  await storage.sessions.create(createOf(sessionOf()));
+  await read(storage);
+  expect(heard).toEqual([
+    { type: 'caller.refused', outcome: 'SUCCESS', count: 2 },
+    { type: 'limit.hit', outcome: 'SUCCESS', count: 1 },
+    { type: 'session.created', outcome: 'SUCCESS', count: 1 },
+  ]);
 });
 
 it('reads and checks the trail beside the writing', async () => {

@@ -25,7 +25,7 @@ function feed(metrics: PrometheusMetrics): void {
   metrics.validation('valid', 'cache');
   metrics.validation('invalid', 'store');
   metrics.sessionEnded('LOGOUT');
-  metrics.event('session.created', 'SUCCESS');
+  metrics.events('session.created', 'SUCCESS', 2);
   metrics.eventsLost(3);
   metrics.eventFolded();
   metrics.riskSignal('address_changed');
