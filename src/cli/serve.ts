@@ -93,10 +93,12 @@ The first SIGINT or SIGTERM stops gracefully and exits with 0, a second one stop
       } catch (error) {
         throw startFailure(error);
       }
+      // Before anybody can read that it is ready: a signal from then on stops it gracefully.
+      const stopped = untilStopped(sidecar, config.shutdown, io);
       keepHeapSmall();
       const told = { ...sidecar, addresses: sidecar.addresses, notices: [...notices, ...sidecar.notices] };
       if (options.quiet) for (const notice of told.notices) io.err(`note: ${notice}\n`);
       else io.out(renderBanner(told, { version: VERSION, dataDir: config.data_dir, reflection: config.reflection }));
-      await untilStopped(sidecar, config.shutdown, io);
+      await stopped;
     });
 }
