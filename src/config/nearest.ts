@@ -29,7 +29,8 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   let least = Math.max(2, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of candidates) {
     const other = plain(candidate);
-    const cut = Math.min(wanted.length, other.length) >= 3 && (wanted.startsWith(other) || other.startsWith(wanted));
+    const within = wanted.startsWith(other) || other.startsWith(wanted) || other.includes(`_${wanted}`);
+    const cut = Math.min(wanted.length, other.length) >= 3 && within;
     const edits = cut ? 1 : distance(wanted, other);
     if (edits < least && edits < candidate.length) {
       best = candidate;

@@ -44,6 +44,8 @@ describe('nearest', () => {
     ['tiemout', 'timeout'],
     ['TIMEOUT', 'timeout'],
     ['short-lock', 'short_lock'],
+    ['lock', 'short_lock'],
+    ['hor', undefined],
     ['zzz', undefined],
     ['', undefined],
   ])('says for %j: %j', (word, expected) => {
