@@ -147,7 +147,10 @@ export function toFault(thrown: unknown, procedure: string, correlationId: strin
   const fault = thrown instanceof Fault ? thrown : undefined;
   if (fault && fault.kind !== 'internal' && fault.kind !== 'data-loss') {
     if (fault.kind === 'unavailable') {
-      log.warn('call failed: unavailable', { procedure, correlationId, reason: fault.reason, cause: causeOf(fault) });
+      // An outage fails every call, so each line is short: where it came from is in the log once, from who noticed.
+      const { cause } = fault.details;
+      const why = cause instanceof Error ? cause.message : cause;
+      log.warn('call failed: unavailable', { procedure, correlationId, reason: fault.reason, cause: why });
     }
     return fault;
   }

@@ -96,6 +96,16 @@ describe('errors', () => {
     expect(log.lines).toEqual([]);
   });
 
+  it('writes one short line for a call that an outage failed, with its cause and without a stack', () => {
+    const log = new RecordingLog();
+    const fault = new Fault('unavailable', 'STORE_UNAVAILABLE', 'the store could not be written', {
+      cause: new Error('database or disk is full'),
+    });
+    expect(toFault(fault, '/x/Y', 'corr-4', log)).toBe(fault);
+    expect(log.lines).toHaveLength(1);
+    expect(log.lines[0]).toMatch(/^warn .*corr-4.*"cause":"database or disk is full"}$/);
+  });
+
   it('counts refusals as no errors of the server', () => {
     expect([3, 5, 7, 8, 9, 16].map(errorTypeOf)).toEqual(['', '', '', '', '', '']);
     expect([4, 12, 13, 14, 15].map(errorTypeOf)).not.toContain('');
