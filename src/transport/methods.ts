@@ -133,7 +133,7 @@ export function methodTable(rows: Readonly<Record<string, MethodRow>> = ROWS): R
 }
 
 /** An RPC that names no role is open to nobody: the empty set. */
-function accessOf(desc: DescMethod): ReadonlySet<Role> | 'open' {
+export function accessOf(desc: DescMethod): ReadonlySet<Role> | 'open' {
   if (OPEN_SERVICES.includes(desc.parent)) return 'open';
   const roles = new Set<Role>();
   for (const proto of getOption(desc, access).roles) {

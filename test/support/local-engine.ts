@@ -18,6 +18,8 @@ import { SILENT, TEST_RING } from './local-stores.ts';
 /** What goes wrong, to be switched on and off by a test. */
 export interface Trouble {
   auditStage: boolean;
+  /** Unconfirmed events cannot be named; other events are taken. */
+  auditNaming: boolean;
   auditCommit: boolean;
   stateCommit: boolean;
 }
@@ -25,7 +27,7 @@ export interface Trouble {
 /** The parts of the worker in this thread, over real files, with commits that can be made to fail. */
 export async function openEngine(directory: string) {
   mkdirSync(directory, { recursive: true });
-  const trouble: Trouble = { auditStage: false, auditCommit: false, stateCommit: false };
+  const trouble: Trouble = { auditStage: false, auditNaming: false, auditCommit: false, stateCommit: false };
   const commits = { audit: 0, state: 0 };
   const order: string[] = [];
 
@@ -65,6 +67,7 @@ export async function openEngine(directory: string) {
   const audit: AuditFile = {
     stage: (events) => {
       if (trouble.auditStage && events.length > 0) throw new Fault('unavailable', 'AUDIT_UNAVAILABLE', 'bound reached');
+      if (trouble.auditNaming && events.some(({ type }) => type === 'audit.unconfirmed')) throw new Error('not now');
       file.stage(events);
     },
     commit: () => {

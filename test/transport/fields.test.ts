@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Fault } from '#src/domain/faults.ts';
 import { newId } from '#src/domain/ids.ts';
-import { QueryEventsRequestSchema } from '#src/gen/sallyport/v1/audit_pb.js';
+import { QueryEventsRequestSchema, TailEventsRequestSchema } from '#src/gen/sallyport/v1/audit_pb.js';
 import {
   AnswerChallengeRequestSchema,
   ChallengePurpose,
@@ -49,6 +49,28 @@ describe('field rules', () => {
     expect(() =>
       compileValidator(ListSessionsRequestSchema, { 'sallyport.v1.ListSessionsRequest': { fields: invented } }),
     ).toThrow(/invented/);
+  });
+
+  it('bound bytes, numbers and instants', () => {
+    const push = (length: number) =>
+      faults(AnswerChallengeRequestSchema, {
+        challengeId,
+        step: {
+          case: 'proof',
+          value: { kind: { case: 'push', value: { signature: new Uint8Array(length) } } },
+        },
+      });
+    expect(push(512)).toEqual([]);
+    expect(push(513)).toEqual(['proof.push.signature: must be at most 512 bytes']);
+    expect(faults(TailEventsRequestSchema, { backlog: 1_000 })).toEqual([]);
+    expect(faults(TailEventsRequestSchema, { backlog: 1_001 })).toEqual(['backlog: must be from 0 to 1000']);
+    expect(faults(TailEventsRequestSchema, { backlog: -1 })).toEqual(['backlog: must not be negative']);
+    const from = (seconds: bigint, nanos = 0) =>
+      faults(QueryEventsRequestSchema, { filter: { startTime: { seconds, nanos } } });
+    expect([from(-62_135_596_800n), from(253_402_300_799n, 999_999_999)]).toEqual([[], []]);
+    for (const bad of [from(-62_135_596_801n), from(253_402_300_800n), from(0n, -1), from(0n, 1_000_000_000)]) {
+      expect(bad).toEqual(['filter.start_time: must be an instant from the year 1 to 9999']);
+    }
   });
 
   it('measure text in bytes', () => {

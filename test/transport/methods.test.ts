@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import { mount } from '#src/transport/call.ts';
 import { buildEndpoints } from '#src/transport/endpoint.ts';
-import { API_SERVICES, type Method, type MethodRow, methodTable } from '#src/transport/methods.ts';
+import { API_SERVICES, accessOf, type Method, type MethodRow, methodTable } from '#src/transport/methods.ts';
 import { CountingRpcMetrics } from '../support/counting-rpc-metrics.ts';
 import { fakeServices } from '../support/transport.ts';
 
@@ -77,5 +77,14 @@ describe('endpoints', () => {
         : mounted,
     );
     expect(() => buildEndpoints(services, metrics)).toThrow(/EraseSubject has a handler, but/);
+  });
+});
+
+describe('an RPC that names no role', () => {
+  it('is open to nobody', () => {
+    const { validateSession } = SessionService.method;
+    expect(accessOf(validateSession)).not.toEqual(new Set());
+    const silent = { ...validateSession, proto: { ...validateSession.proto, options: undefined } };
+    expect(accessOf(silent as typeof validateSession)).toEqual(new Set());
   });
 });

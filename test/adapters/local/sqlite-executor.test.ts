@@ -126,6 +126,19 @@ it('takes no further event before the unconfirmed ones are named', async () => {
   expect(types().slice(0, 3)).toEqual(['session.created', 'audit.unconfirmed', 'session.created']);
 });
 
+it('grants nothing while unconfirmed events cannot be named, although the trail takes others', async () => {
+  engine.trouble.stateCommit = true;
+  engine.trouble.auditNaming = true;
+  await expect(grant('test-1')).rejects.toMatchObject({ reason: 'STORE_UNAVAILABLE' });
+  engine.trouble.stateCommit = false;
+  const outcomes = await Promise.allSettled([grant('test-2'), write('test-3'), read()]);
+  expect(outcomes).toMatchObject([AUDIT_DOWN, DONE, DONE]);
+  expect(await names()).toEqual(['test-3']);
+  engine.trouble.auditNaming = false;
+  await grant('test-4');
+  expect(types().slice(0, 3)).toEqual(['session.created', 'audit.unconfirmed', 'session.created']);
+});
+
 it('names nothing when a batch without events fails', async () => {
   engine.trouble.stateCommit = true;
   await expect(write('test-1')).rejects.toMatchObject({ reason: 'STORE_UNAVAILABLE' });

@@ -90,3 +90,17 @@ it('keeps no key in the clear on disk', () => {
   const disk = ['state.db', 'state.db-wal'].map((name) => readFileSync(join(directory.path, name)));
   expect(Buffer.concat(disk).includes(Buffer.from(key))).toBe(false);
 });
+
+it('opens no key that was moved to another person', async () => {
+  const [ann, eve] = [keyOf(person()), keyOf(person())];
+  commit();
+  engine.transaction.run(
+    'UPDATE subjects SET sealed_key = (SELECT sealed_key FROM subjects WHERE ref = $1) WHERE ref = $2',
+    eve.ref,
+    ann.ref,
+  );
+  engine.transaction.commit();
+  await reopen();
+  expect(() => engine.keys.find(REALM, ann.subject)).toThrow(expect.objectContaining({ reason: 'INTEGRITY' }));
+  expect(engine.keys.find(REALM, eve.subject)?.key).toEqual(eve.key);
+});
