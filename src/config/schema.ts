@@ -147,7 +147,11 @@ const audit = section('The trail of events.', {
   ]),
   checkpoint_interval: duration('How often the head of the chain is signed.', '1m', ['1s', '24h']),
   fold_window: duration('Repeats of one refusal within this time become one event with a count.', '10s', ['1s', '10m']),
-  max_folding: whole('Refusals watched for repeats at once; beyond it they fold by kind, not by person.', 10_000, [1, 1_000_000]),
+  max_folding: whole(
+    'Refusals watched for repeats at once; beyond it they fold by kind, not by person.',
+    10_000,
+    [1, 1_000_000],
+  ),
 });
 
 const asks = (sensitivity: string, fallback: (typeof REQUIREMENT_NAMES)[number]) =>
