@@ -275,6 +275,33 @@ describe('Connect over HTTP/1.1', () => {
     await close();
   });
 
+  it('takes exactly one whole message in an envelope', async () => {
+    let served = 0;
+    const { post, close } = await serve({
+      handlers: {
+        [WATCH]: async function* () {
+          served += 1;
+          yield { cursor: 'here' };
+        },
+      },
+    });
+    const one = envelope('{}');
+    const compressed = Uint8Array.from(one);
+    compressed[0] = 1;
+    for (const body of [
+      Buffer.concat([one, one]),
+      Buffer.concat([one, Buffer.from('x')]),
+      one.subarray(0, 6),
+      compressed,
+    ]) {
+      expect((await post(WATCH, Uint8Array.from(body), STREAM_TYPE)).text).toContain('invalid_argument');
+    }
+    expect(served).toBe(0);
+    await post(WATCH, Uint8Array.from(one), STREAM_TYPE);
+    expect(served).toBe(1);
+    await close();
+  });
+
   it('cuts a stream whose reader does not read', async () => {
     let pulled = 0;
     const finished = Promise.withResolvers<void>();
