@@ -34,7 +34,7 @@ export function registerAudit(program: Command, io: Io): void {
     .option('--data-dir <dir>', 'data directory', io.env['SALLYPORT_DATA_DIR'] ?? DEFAULT_DATA_DIR)
     .option('--json', 'print the verdict as JSON')
     .option('--partial', 'the export is a stretch: it may begin anywhere in its chain')
-    .option('--trust <key-id>', 'every checkpoint must be by this key; repeatable', collect)
+    .option('--trust <key-id>', 'every checkpoint and the anchor must be by this key; repeatable', collect)
     .option('--key-file <file>', 'trust the checkpoint key that belongs to this key ring')
     .addHelpText(
       'after',
