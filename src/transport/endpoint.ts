@@ -16,6 +16,7 @@ import type { CallContext, Mounted, Protocol } from './call.ts';
 import { CODE_NAMES, errorTypeOf } from './errors.ts';
 import { compileValidator, type Validator } from './fields/validator.ts';
 import { type Method, methodTable } from './methods.ts';
+import { encodeReply } from './shared-reply.ts';
 
 type Handler = (input: unknown, call: CallContext) => unknown;
 
@@ -78,7 +79,8 @@ export class Endpoint {
   }
 
   encode(message: unknown): Uint8Array {
-    return toBinary(this.#output, this.complete(message));
+    const complete = this.complete(message);
+    return encodeReply(complete, () => toBinary(this.#output, complete));
   }
 
   /** Names the field where it can. The cause stays out of the answer, since it can hold what was sent. */

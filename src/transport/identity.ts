@@ -5,6 +5,14 @@ import { Fault } from '../domain/faults.ts';
 /** The metadata key that every call must carry, with any value: what a browser or a forged request cannot add. */
 export const CLIENT_HEADER = 'x-sallyport-client';
 
+/** The header that finds a call again in log and trail: taken from the caller if it sends a usable one, and always answered. */
+export const REQUEST_ID_HEADER = 'x-request-id';
+
+/** What a caller's own request id may look like, so that it can stand in logs and events as it is. */
+export function usableRequestId(value: string | undefined): value is string {
+  return value !== undefined && /^[A-Za-z0-9._:-]{1,64}$/.test(value);
+}
+
 /** Made once per operator token; holds its digest only. */
 export type TokenCheck = (presented: string) => boolean;
 

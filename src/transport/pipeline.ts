@@ -7,7 +7,7 @@ import type { Trail } from '../services/trail.ts';
 import type { Protocol } from './call.ts';
 import type { Endpoint } from './endpoint.ts';
 import { CODE_NAMES, CODE_OK, codeOf, toFault } from './errors.ts';
-import { CLIENT_HEADER, type Listener } from './identity.ts';
+import { CLIENT_HEADER, type Listener, usableRequestId } from './identity.ts';
 import { endFault, LiveCall, shuttingDown } from './live-call.ts';
 import type { Realms } from './mapping/common.ts';
 import { Pump, type StreamSink } from './pump.ts';
@@ -82,7 +82,8 @@ export class Pipeline {
 
   /**
    * Decides by the headers alone whether the call may go on. Throws the Fault to answer. `client` is the value of
-   * x-sallyport-client, `authorization` every value of that header, `timeoutMs` what the caller gave.
+   * x-sallyport-client, `authorization` every value of that header, `timeoutMs` what the caller gave, `requestId` the
+   * value of x-request-id.
    */
   admit(
     call: LiveCall,
@@ -90,8 +91,10 @@ export class Pipeline {
     client: string | undefined,
     authorization: readonly string[],
     timeoutMs: DurationMs | undefined,
+    requestId: string | undefined,
   ): void {
     const { method, kind } = call.endpoint;
+    if (usableRequestId(requestId)) call.caller = listener.anonymous(requestId);
     const longest = kind === 'unary' ? method.deadlineMs : Number.POSITIVE_INFINITY;
     call.deadlineAt = call.startedAt + (timeoutMs === undefined ? longest : Math.min(timeoutMs, longest));
     if (method.access !== 'open') {

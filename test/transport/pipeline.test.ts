@@ -18,7 +18,7 @@ function pipelineOf(options: ServedOptions = {}) {
     const endpoint = endpoints.get(procedure);
     if (!endpoint) throw new Error(`${procedure} is not served`);
     const call = pipeline.open(endpoint, 'grpc', listener);
-    pipeline.admit(call, listener, 'test', [], timeoutMs);
+    pipeline.admit(call, listener, 'test', [], timeoutMs, undefined);
     return call;
   };
   return { ...served, pipeline, admit };

@@ -6,7 +6,7 @@ import type { Clock } from '../../ports/runtime.ts';
 import type { Log, RpcMetrics } from '../../ports/telemetry.ts';
 import { CallDurations, type Endpoint, OTHER_METHOD, unknownProcedure } from '../endpoint.ts';
 import { codeOf, toWireError } from '../errors.ts';
-import { CLIENT_HEADER, type Listener } from '../identity.ts';
+import { CLIENT_HEADER, type Listener, REQUEST_ID_HEADER } from '../identity.ts';
 import { type BoundAddress, type ListenAddress, listenOnEach } from '../listen.ts';
 import type { LiveCall } from '../live-call.ts';
 import type { Pipeline } from '../pipeline.ts';
@@ -190,6 +190,7 @@ export class ConnectServer implements AsyncDisposable {
     });
     const exchange = await this.#receive(request, call, form);
     if ('fault' in exchange && !request.complete) response.setHeader('connection', 'close');
+    response.setHeader(REQUEST_ID_HEADER, call.caller.correlationId);
     const answer = await this.#protocols();
     const cutWhenStuck = () => clock.schedule(LINGER_MS, () => response.destroy());
     call.onSettled = (fault) => {
@@ -207,7 +208,8 @@ export class ConnectServer implements AsyncDisposable {
           ? parseConnectTimeout(single(headers['connect-timeout-ms']))
           : parseGrpcTimeout(single(headers['grpc-timeout']));
       const authorization = request.headersDistinct['authorization'] ?? [];
-      pipeline.admit(call, listener, single(headers[CLIENT_HEADER]), authorization, timeout);
+      const requestId = single(headers[REQUEST_ID_HEADER]);
+      pipeline.admit(call, listener, single(headers[CLIENT_HEADER]), authorization, timeout, requestId);
       const bytes = await readMessage(request, form, maxMessageBytes, call);
       return { call, form, request: pipeline.receive(call, bytes, form.json) };
     } catch (thrown) {

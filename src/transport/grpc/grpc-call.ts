@@ -1,10 +1,10 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
-import { type Metadata, ServerInterceptingCall, type ServerInterceptingCallInterface } from '@grpc/grpc-js';
+import { Metadata, ServerInterceptingCall, type ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import { Fault } from '../../domain/faults.ts';
 import { SECOND } from '../../domain/time.ts';
 import type { Clock } from '../../ports/runtime.ts';
 import { type Endpoint, messageTooLarge } from '../endpoint.ts';
-import { CLIENT_HEADER, type Listener } from '../identity.ts';
+import { CLIENT_HEADER, type Listener, REQUEST_ID_HEADER } from '../identity.ts';
 import { endFault, type LiveCall } from '../live-call.ts';
 import type { Pipeline, UnarySink } from '../pipeline.ts';
 import type { Pump, StreamSink } from '../pump.ts';
@@ -44,6 +44,7 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
   readonly #sendStatus: ServerInterceptingCallInterface['sendStatus'];
   #request: Uint8Array | undefined;
   #unwritten = 0;
+  #headersSent = false;
 
   constructor(below: ServerInterceptingCallInterface, arrival: Arrival, endpoint: Endpoint, host: GrpcCallHost) {
     super(below);
@@ -72,6 +73,7 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
         client as string | undefined,
         this.#arrival.authorization,
         this.#arrival.timeoutMs,
+        metadata.get(REQUEST_ID_HEADER)[0] as string | undefined,
       );
     } catch (thrown) {
       this.fail(pipeline.toFault(this.live, thrown));
@@ -136,6 +138,7 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
       return;
     }
     this.host.pipeline.settle(this.live);
+    this.#sendHeaders();
     this.below.sendMessage(bytes, ignore);
     this.#sendStatus.call(this.below, OK_STATUS);
   }
@@ -143,6 +146,7 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
   send(message: unknown): boolean {
     const bytes = toBuffer(this.endpoint.encode(message));
     this.#unwritten += 1;
+    this.#sendHeaders();
     this.below.sendMessage(bytes, this.#written);
     return this.#unwritten < WRITE_WINDOW;
   }
@@ -160,8 +164,16 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
     this.host.pipeline.settle(this.live, fault);
     this.live.release();
     this.closed(fault);
-    this.#sendStatus.call(this.below, grpcStatus(fault));
+    this.#sendStatus.call(this.below, grpcStatus(fault, this.#headersSent ? '' : this.live.caller.correlationId));
     this.#linger();
+  }
+
+  #sendHeaders(): void {
+    if (this.#headersSent) return;
+    this.#headersSent = true;
+    const headers = new Metadata();
+    headers.set(REQUEST_ID_HEADER, this.live.caller.correlationId);
+    this.below.sendMetadata(headers);
   }
 
   /** The final status is decided. */

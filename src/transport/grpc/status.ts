@@ -1,6 +1,7 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { Fault } from '../../domain/faults.ts';
 import { statusBytes, toWireError, type WireError } from '../errors.ts';
+import { REQUEST_ID_HEADER } from '../identity.ts';
 
 const DETAILS = 'grpc-status-details-bin';
 
@@ -16,10 +17,12 @@ export function statusDetails(error: WireError): Buffer {
   return toBuffer(statusBytes(error));
 }
 
-export function grpcStatus(fault: Fault): GrpcStatus {
+/** `requestId` goes with it where no headers went before. */
+export function grpcStatus(fault: Fault, requestId = ''): GrpcStatus {
   const error = toWireError(fault);
   const metadata = new Metadata();
   metadata.set(DETAILS, statusDetails(error));
+  if (requestId !== '') metadata.set(REQUEST_ID_HEADER, requestId);
   return { code: error.code, details: error.message, metadata };
 }
 

@@ -12,6 +12,7 @@ import {
   ValidateSessionResponseSchema,
 } from '#src/gen/sallyport/v1/session_pb.js';
 import type { ValidSession } from '#src/services/sessions/session-cache.ts';
+import { sharedReply } from '../shared-reply.ts';
 import { deviceToProto, timestampToProto } from './common.ts';
 
 const END_REASON: Readonly<Record<DomainReason, EndReason>> = {
@@ -62,11 +63,13 @@ const ANSWERS = new WeakMap<ValidSession, ValidateSessionResponse>();
 export function validSessionToProto(valid: ValidSession): ValidateSessionResponse {
   const known = ANSWERS.get(valid);
   if (known) return known;
-  const made = create(ValidateSessionResponseSchema, {
-    session: sessionToProto(valid.session),
-    signals: valid.signals.map((signal) => RISK_SIGNAL[signal]),
-    stepUpRequired: valid.stepUpRequired,
-  });
+  const made = sharedReply(
+    create(ValidateSessionResponseSchema, {
+      session: sessionToProto(valid.session),
+      signals: valid.signals.map((signal) => RISK_SIGNAL[signal]),
+      stepUpRequired: valid.stepUpRequired,
+    }),
+  );
   ANSWERS.set(valid, made);
   return made;
 }
