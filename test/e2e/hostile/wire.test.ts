@@ -38,10 +38,11 @@ const sessionsOf = async (subject: string) =>
   (await sidecar.client().unary(SessionService.method.listSessions, { subject })).sessions.length;
 
 /** How many calls of QueryEvents over gRPC were answered with success. */
-const answeredQueries = () =>
+const queriesEndedAs = (code: string) =>
   sidecar.metric(
-    `sallyport_rpc_server_call_duration_seconds_count{rpc_system_name="grpc",rpc_method="${QUERY}",rpc_status_code="OK",error_type=""}`,
+    `sallyport_rpc_server_call_duration_seconds_count{rpc_system_name="grpc",rpc_method="${QUERY}",rpc_status_code="${code}",error_type=""}`,
   );
+const answeredQueries = () => queriesEndedAs('OK');
 
 /** A CreateSessionRequest of exactly this many bytes. */
 function requestOfSize(size: number): Uint8Array {
@@ -296,8 +297,7 @@ describe('credentials', () => {
     ['a bad one, then a good one', () => ['Bearer bad', good()]],
     ['an empty one, then a good one', () => ['', good()]],
   ] as const)('refuses repeated authorization headers: %s', async (_what, values) => {
-    const refusals = () => sidecar.metric('sallyport_audit_events_total{type="caller.refused",outcome="REFUSED"}');
-    const refused = await refusals();
+    const refused = await queriesEndedAs('UNAUTHENTICATED');
     using peer = await FramePeer.open(sidecar.ports.grpc);
     const fields = callFields(
       `/${QUERY}`,
@@ -307,7 +307,7 @@ describe('credentials', () => {
     peer.send(FRAME.DATA, END_STREAM, 1, frame(Buffer.alloc(0)));
     const answer = await peer.until((one) => one.stream === 1 && one.type === FRAME.HEADERS);
     expect(answer).toBeDefined();
-    expect(await refusals()).toBe(refused + 1);
+    expect(await queriesEndedAs('UNAUTHENTICATED')).toBe(refused + 1);
     expect(peer.frames.filter((one) => one.type === FRAME.DATA && one.payload.length > 0)).toEqual([]);
     const lines = values()
       .map((value, index) => `${index === 0 ? 'authorization' : 'Authorization'}: ${value}\r\n`)
