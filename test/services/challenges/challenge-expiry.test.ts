@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DAY, MINUTE } from '#src/domain/time.ts';
-import { APP, challengeWorld, factorOf, openCommand, REALM } from '../../support/challenge-world.ts';
+import { APP, challengeWorld, factorOf, openCommand, REALM, refOf, totp } from '../../support/challenge-world.ts';
 import { settle } from '../../support/clock.ts';
 
 describe('open challenges', () => {
@@ -17,6 +17,27 @@ describe('open challenges', () => {
     expect(world.eventsOf('challenge.expired')).toMatchObject([
       { challengeId: challenge.id, subject: 'ann', outcome: 'REFUSED', caller: 'sidecar' },
     ]);
+    await world.expiry.stop();
+  });
+
+  it('end at their time although the wall clock is set back meanwhile, and a right code comes too late', async () => {
+    const world = challengeWorld();
+    world.expiry.start();
+    const { challenge } = await world.challenges.open(APP, openCommand());
+    await world.clock.advanceSlowly(30_000);
+    world.clock.setWall(world.clock.now() - 60 * MINUTE);
+    const later = await world.challenges.open(APP, openCommand());
+    await world.clock.advanceSlowly(29_500);
+    expect(world.state.ends.get(challenge.id)).toBeUndefined();
+    await world.clock.advanceSlowly(1_500);
+    expect(world.state.ends.get(challenge.id)).toEqual(['EXPIRED']);
+    await expect(
+      world.verification.answer(APP, { ...refOf(challenge), proof: totp('111111'), requestId: '' }),
+    ).rejects.toMatchObject({ reason: 'CHALLENGE_ENDED' });
+    // What was opened after the step has its own minute, no more and no less.
+    expect(world.state.ends.get(later.challenge.id)).toBeUndefined();
+    await world.clock.advanceSlowly(31_000);
+    expect(world.state.ends.get(later.challenge.id)).toEqual(['EXPIRED']);
     await world.expiry.stop();
   });
 
