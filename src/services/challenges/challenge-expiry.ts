@@ -1,9 +1,10 @@
-import { type Challenge, isTerminal, LONGEST_LIFE } from '#src/domain/challenge.ts';
+import type { Challenge } from '#src/domain/challenge.ts';
 import { type DurationMs, SECOND } from '#src/domain/time.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import type { ChallengeEndings } from './challenge-endings.ts';
+import { StrandedChallenges } from './stranded-challenges.ts';
 
 /** Deadlines are gathered in steps of this, so what they cost does not grow with the number of challenges. */
 const STEP: DurationMs = 250;
@@ -14,16 +15,9 @@ const BATCH = 512;
 const PARALLEL = 128;
 const PURGE_EVERY: DurationMs = 60 * SECOND;
 const PURGE_BATCH = 1_000;
-/** A wall clock that falls back by more than this was set back; less is drift. */
-const SET_BACK: DurationMs = SECOND / 2;
-
-interface Tracked {
-  readonly realm: string;
-  readonly challengeId: string;
-}
 
 export interface ChallengeExpiryDependencies {
-  readonly challenges: Pick<ChallengeStore, 'due' | 'purge' | 'read'>;
+  readonly challenges: Pick<ChallengeStore, 'due' | 'purge'>;
   readonly endings: Pick<ChallengeEndings, 'expire'>;
   readonly clock: Clock;
   readonly log: Log;
@@ -37,12 +31,9 @@ export interface ChallengeExpiryDependencies {
  */
 export class ChallengeExpiry {
   readonly #deps: ChallengeExpiryDependencies;
-  /** What falls due, by steps of the monotonic clock. */
-  readonly #due = new Map<number, Tracked[]>();
-  /** How far the wall clock was ahead of the monotonic one at most; it falls only when the wall clock is set back. */
-  #ahead: number;
-  /** Until this monotonic time, challenges may be open that were opened before the wall clock was set back. */
-  #distrustUntil = Number.NEGATIVE_INFINITY;
+  readonly #stranded: StrandedChallenges;
+  /** Steps of the wall clock at which something falls due. */
+  readonly #steps = new Set<number>();
   #cancel: (() => void) | undefined;
   #running: Promise<void> | undefined;
   #stopped = false;
@@ -51,7 +42,7 @@ export class ChallengeExpiry {
 
   constructor(deps: ChallengeExpiryDependencies) {
     this.#deps = deps;
-    this.#ahead = deps.clock.now() - deps.clock.monotonic();
+    this.#stranded = new StrandedChallenges(deps);
   }
 
   /** Begins, with what was left by an earlier life. */
@@ -61,12 +52,7 @@ export class ChallengeExpiry {
 
   /** Takes note of an open challenge. */
   track(challenge: Challenge): void {
-    const { clock } = this.#deps;
-    const step = Math.ceil((clock.monotonic() + Math.max(0, challenge.expiresAt - clock.now())) / STEP);
-    const tracked = { realm: challenge.realm, challengeId: challenge.id };
-    const others = this.#due.get(step);
-    if (others) others.push(tracked);
-    else this.#due.set(step, [tracked]);
+    this.#steps.add(Math.ceil(challenge.expiresAt / STEP));
   }
 
   /** Resolves when nothing of it is under way any more. */
@@ -95,45 +81,28 @@ export class ChallengeExpiry {
 
   #dueWork(): (() => Promise<void>) | undefined {
     const { clock } = this.#deps;
-    const elapsed = clock.monotonic();
-    const fallen: Tracked[] = [];
-    for (const [step, tracked] of this.#due) {
-      if (step > elapsed / STEP) continue;
-      this.#due.delete(step);
-      fallen.push(...tracked);
+    const step = clock.now() / STEP;
+    let falling = false;
+    for (const due of this.#steps) {
+      if (due > step) continue;
+      this.#steps.delete(due);
+      falling = true;
     }
-    const wasSetBack = this.#wasSetBack(elapsed);
+    const setBack = this.#stranded.wasSetBack;
+    const stranded = this.#stranded.due();
+    const elapsed = clock.monotonic();
     const sweep = elapsed - this.#lastSweep >= SWEEP_EVERY;
     const purge = elapsed - this.#lastPurge >= PURGE_EVERY;
-    if (fallen.length === 0 && !sweep) return undefined;
+    if (!falling && !sweep && !setBack && stranded.length === 0) return undefined;
     this.#lastSweep = elapsed;
     if (purge) this.#lastPurge = elapsed;
     return async () => {
+      if (setBack) await this.#stranded.take();
+      await this.#end(stranded);
+      this.#stranded.ended(stranded);
       await this.#sweep();
-      if (wasSetBack) await this.#endOpenOnes(fallen);
       if (purge) await this.#purge();
     };
-  }
-
-  #wasSetBack(elapsed: number): boolean {
-    const { clock, log } = this.#deps;
-    const ahead = clock.now() - elapsed;
-    if (ahead < this.#ahead - SET_BACK) {
-      log.warn('the wall clock was set back', { milliseconds: Math.round(this.#ahead - ahead) });
-      this.#distrustUntil = elapsed + LONGEST_LIFE + SECOND;
-      this.#ahead = ahead;
-    }
-    this.#ahead = Math.max(this.#ahead, ahead);
-    return elapsed < this.#distrustUntil;
-  }
-
-  /** By the wall clock they have time left; by the one that counts they do not. */
-  async #endOpenOnes(fallen: readonly Tracked[]): Promise<void> {
-    const { challenges } = this.#deps;
-    const read = await Promise.all(fallen.map(({ realm, challengeId }) => challenges.read(realm, challengeId)));
-    await this.#end(
-      read.filter((challenge): challenge is Challenge => challenge !== undefined && !isTerminal(challenge.state)),
-    );
   }
 
   /** Ends everything that is overdue, batch by batch. */

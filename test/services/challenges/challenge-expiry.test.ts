@@ -41,6 +41,22 @@ describe('open challenges', () => {
     await world.expiry.stop();
   });
 
+  it('end although the store failed at the very moment that the wall clock was set back', async () => {
+    const world = challengeWorld();
+    world.expiry.start();
+    const { challenge } = await world.challenges.open(APP, openCommand());
+    await world.clock.advanceSlowly(30_000);
+    world.clock.setWall(world.clock.now() - 45_000);
+    world.state.failure = new Error('disk');
+    await world.clock.advanceSlowly(2_000);
+    world.state.failure = undefined;
+    await world.clock.advanceSlowly(27_000);
+    expect(world.state.ends.get(challenge.id)).toBeUndefined();
+    await world.clock.advanceSlowly(2_000);
+    expect(world.state.ends.get(challenge.id)).toEqual(['EXPIRED']);
+    await world.expiry.stop();
+  });
+
   it('left by a crash end when the next life starts', async () => {
     const world = challengeWorld();
     const { challenge } = await world.challenges.open(APP, openCommand());
