@@ -1,15 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  create,
-  type DescMethodServerStreaming,
-  fromBinary,
-  type MessageInitShape,
-  type MessageShape,
-  toBinary,
-} from '@bufbuild/protobuf';
-import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
+import type { DescMethodServerStreaming, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
+import { status } from '@grpc/grpc-js';
 import { CliError, EXIT } from './exit-codes.ts';
+import { SidecarClient } from './grpc-client.ts';
 
 export interface SidecarSource {
   readonly dataDir: string;
@@ -34,17 +28,8 @@ export async function* streamFrom<M extends DescMethodServerStreaming>(
   request: MessageInitShape<M['input']>,
   signal: AbortSignal,
 ): AsyncGenerator<MessageShape<M['output']>> {
-  const metadata = new Metadata();
-  metadata.set('x-sallyport-client', 'sallyport-cli');
-  metadata.set('authorization', `Bearer ${operatorToken(source)}`);
-  const client = new Client(source.address, credentials.createInsecure());
-  const call = client.makeServerStreamRequest(
-    `/${method.parent.typeName}/${method.name}`,
-    (init: MessageInitShape<M['input']>) => Buffer.from(toBinary(method.input, create(method.input, init))),
-    (bytes: Buffer) => fromBinary(method.output, bytes) as MessageShape<M['output']>,
-    request,
-    metadata,
-  );
+  const client = new SidecarClient(source.address, { name: 'sallyport-cli', operatorToken: operatorToken(source) });
+  const call = client.serverStream(method, request);
   const stop = () => call.cancel();
   signal.addEventListener('abort', stop, { once: true });
   try {

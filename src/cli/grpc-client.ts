@@ -1,12 +1,13 @@
 import {
   create,
   type DescMethod,
+  type DescMethodServerStreaming,
   fromBinary,
   type MessageInitShape,
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { Client, credentials, Metadata } from '@grpc/grpc-js';
+import { Client, type ClientReadableStream, credentials, Metadata } from '@grpc/grpc-js';
 
 const asBuffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
@@ -41,6 +42,19 @@ export class SidecarClient {
         (error, reply) => (error ? reject(error) : resolve(reply as MessageShape<M['output']>)),
       );
     });
+  }
+
+  serverStream<M extends DescMethodServerStreaming>(
+    method: M,
+    request: MessageInitShape<M['input']>,
+  ): ClientReadableStream<MessageShape<M['output']>> {
+    return this.#client.makeServerStreamRequest(
+      `/${method.parent.typeName}/${method.name}`,
+      (init: MessageInitShape<M['input']>) => asBuffer(toBinary(method.input, create(method.input, init))),
+      (bytes: Buffer) => fromBinary(method.output, bytes) as MessageShape<M['output']>,
+      request,
+      this.#metadata,
+    );
   }
 
   bidi<M extends DescMethod>(method: M): BidiStream<MessageInitShape<M['input']>, MessageShape<M['output']>> {
