@@ -20,6 +20,10 @@ const ROOMS: Readonly<Record<string, { readonly is: string; readonly may: readon
   transport: { is: 'one handler set under two transports', may: ['services', 'ports', 'domain', 'gen'] },
   'adapters/agent': { is: 'User-Agent parser', may: ['ports', 'domain'] },
   'adapters/audit': { is: 'the audit file, its verification and export', may: ['ports', 'domain', 'gen'] },
+  'adapters/central': {
+    is: 'the trail in PostgreSQL: flush, search, verification, keys of persons',
+    may: ['ports', 'domain', 'gen', 'adapters/audit', 'adapters/postgres', 'adapters/sql'],
+  },
   'adapters/geo': { is: 'MaxMind file', may: ['ports', 'domain'] },
   'adapters/jose': { is: 'signed receipts', may: ['ports', 'domain'] },
   'adapters/local': {
@@ -27,7 +31,19 @@ const ROOMS: Readonly<Record<string, { readonly is: string; readonly may: readon
     may: ['ports', 'domain', 'adapters/sql', 'adapters/audit', 'adapters/secrets', 'adapters/system', 'gen'],
   },
   'adapters/memory': { is: 'signals within one process', may: ['ports', 'domain'] },
+  'adapters/postgres': {
+    is: 'units of work on PostgreSQL',
+    may: ['ports', 'domain', 'gen', 'adapters/sql', 'adapters/audit', 'adapters/shared'],
+  },
+  'adapters/redis': {
+    is: 'copies and news in Redis; its scripts are generated',
+    may: ['ports', 'domain', 'gen', 'adapters/shared'],
+  },
   'adapters/secrets': { is: 'key ring, sealing, digests, slow hash', may: ['ports', 'domain'] },
+  'adapters/shared': {
+    is: 'one state for many sidecars: copies in front of the database, the fence over them, the breaker',
+    may: ['ports', 'domain'],
+  },
   'adapters/sql': {
     is: 'stores as conditional statements; its migrations are generated',
     may: ['ports', 'domain', 'gen'],
@@ -58,6 +74,8 @@ const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   '@grpc/grpc-js': ['transport/grpc/', 'cli/'],
   qrcode: ['transport/'],
   'better-sqlite3': ['adapters/local/', 'adapters/audit/'],
+  pg: ['adapters/postgres/'],
+  ioredis: ['adapters/redis/'],
   jose: ['adapters/jose/'],
   'mmdb-lib': ['adapters/geo/'],
   bowser: ['adapters/agent/'],

@@ -8,6 +8,7 @@ import {
   choices,
   duration,
   fileMode,
+  hostAndPort,
   list,
   maybeDuration,
   secret,
@@ -137,14 +138,23 @@ const sessions = section('Sessions.', {
 
 const audit = section('The trail of events.', {
   mode: choice(
-    'What a grant waits for: `buffered` means its event is durable on the local disk.',
-    ['buffered'],
+    'What a grant waits for: its event durable on the local disk (`buffered`), or in PostgreSQL too (`strict`).',
+    ['buffered', 'strict'],
     'buffered',
   ),
   max_bytes: size('Largest size of the local buffer; when it is full, nothing is granted any more.', '1GiB', [
     '1MiB',
     '1024GiB',
   ]),
+  max_age: duration('How old an event may become that waits for PostgreSQL; then nothing is granted any more.', '24h', [
+    '1m',
+    '30d',
+  ]),
+  flush_interval: duration('How long events are gathered before they are flushed to PostgreSQL.', '500ms', [
+    '10ms',
+    '1m',
+  ]),
+  flush_batch: whole('Most events in one flush.', 1_000, [1, 10_000]),
   checkpoint_interval: duration('How often the head of the chain is signed.', '1m', ['1s', '24h']),
   fold_window: duration('Repeats of one refusal within this time become one event with a count.', '10s', ['1s', '10m']),
   max_folding: whole(
@@ -153,6 +163,69 @@ const audit = section('The trail of events.', {
     [1, 1_000_000],
   ),
 });
+
+const redis = section('Redis in front of PostgreSQL: copies of sessions and challenges, and news between sidecars.', {
+  mode: choice('How Redis is run; `off` goes without it.', ['off', 'single', 'sentinel', 'cluster'], 'off'),
+  addresses: list(
+    'The server, the Sentinels, or some nodes of the Cluster.',
+    hostAndPort,
+    ['127.0.0.1:6379'],
+    'a list of host:port',
+  ),
+  master_name: text('Name of the master that the Sentinels watch.', 'mymaster'),
+  database: whole('Number of the database; a Cluster has only 0.', 0, [0, 1_000]),
+  username: text('ACL user; "" for the default user.', ''),
+  password: secret('Password of that user.'),
+  sentinel_password: secret('Password of the Sentinels.'),
+  tls: section('TLS to Redis, always verified.', {
+    enabled: toggle('Speaks TLS.', false),
+    ca_file: text('Certificates to trust, as PEM; "" for those of the system.', ''),
+    cert_file: text('Own certificate, where Redis asks for one.', ''),
+    key_file: text('Key of that certificate.', ''),
+    server_name: text('Name the certificate must have, if not that of the address.', ''),
+  }),
+  prefix: text('First part of all keys and channels, so that several products share one Redis.', 'sallyport', {
+    pattern: /^[a-z0-9][a-z0-9-]{0,31}$/,
+    expects: 'lower-case letters, digits and hyphens, at most 32',
+  }),
+  timeout: duration('Longest wait for one command; after it PostgreSQL is asked.', '50ms', ['5ms', '1s']),
+});
+
+const postgres = section('PostgreSQL, the central store: with it many sidecars act as one.', {
+  url: secret('Where it is, as postgresql://user:password@host:5432/database; left out, this sidecar is on its own.'),
+  audit_url: secret('The same database with a role that may only add audit events; postgres.url if left out.'),
+  tls: choice('TLS, with certificate and name verified; `off` only on loopback.', ['verify', 'off'], 'verify'),
+  ca_file: text('Certificates to trust, as PEM; "" for those of the system.', ''),
+  connections: whole('Most connections of this sidecar.', 2, [1, 2]),
+  timeout: duration('Longest wait for one unit of work.', '1s', ['50ms', '30s']),
+  read_timeout: duration('Longest wait for one read on the way of ValidateSession.', '80ms', ['10ms', '5s']),
+});
+
+const goesOn = (sensitivity: string, fallback: string) =>
+  duration(`For ${sensitivity} actions.`, fallback, ['0s', '24h']);
+const without = (sensitivity: string) => choice(`For ${sensitivity} actions.`, ['database', 'refuse'], 'database');
+const outage = section(
+  'What goes on while Redis or PostgreSQL is away. Nothing is ever granted that has to be written.',
+  {
+    postgres: section(
+      'While PostgreSQL is away: for how long sessions that are known from before go on, by what they are used for.',
+      {
+        low: goesOn('low', '15m'),
+        normal: goesOn('normal', '5m'),
+        sensitive: goesOn('sensitive', '1m'),
+        critical: goesOn('critical', '0s'),
+      },
+    ),
+    redis: section('While Redis is away: go on with PostgreSQL under the same limits, or refuse.', {
+      low: without('low'),
+      normal: without('normal'),
+      sensitive: without('sensitive'),
+      critical: without('critical'),
+    }),
+    failures: whole('Failures in a row after which nobody waits for a dependency any more.', 3, [1, 100]),
+    probe: duration('About how often a dependency that is away is tried.', '250ms', ['50ms', '30s']),
+  },
+);
 
 const asks = (sensitivity: string, fallback: (typeof REQUIREMENT_NAMES)[number]) =>
   choice(`What ${sensitivity} actions ask for when no rule says otherwise.`, REQUIREMENT_NAMES, fallback);
@@ -226,6 +299,9 @@ export const schema = z.strictObject({
   enrollment,
   sessions,
   geo: section('Location of addresses.', { file: text('MaxMind database (.mmdb) of cities; "" for none.', '') }),
+  redis,
+  postgres,
+  outage,
   audit,
   policy,
   limits,

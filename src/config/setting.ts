@@ -78,6 +78,12 @@ export const anyText = (max = 4096) =>
 /** The name of a realm. */
 export const slug = textSchema('lower-case letters, digits and hyphens, at most 63', /^[a-z0-9][a-z0-9-]{0,62}$/);
 
+/** Where a server listens, as written. */
+export const hostAndPort = textSchema(
+  'host:port, for instance redis.example:6379 or [::1]:6379',
+  /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):\d{1,5}$/,
+);
+
 export function text(
   doc: string,
   fallback: string,

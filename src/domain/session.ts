@@ -76,6 +76,18 @@ export interface Revocation {
   readonly endedAt: EpochMs;
 }
 
+/** One entry of the log of changes. Copies of the session that were read at a lower position are out of date. */
+export interface SessionChange {
+  /** Grows by one with each entry of a realm. */
+  readonly position: number;
+  readonly realm: string;
+  readonly sessionId: string;
+  readonly subject: string;
+  /** Undefined when the session lives on with another token, risk or labels. */
+  readonly endReason?: EndReason;
+  readonly at: EpochMs;
+}
+
 export type Liveness = { readonly alive: true } | { readonly alive: false; readonly reason: EndReason };
 
 /** Whether the session is good at `now`, by its end mark, its absolute limit, and its idle limit, in this order. */

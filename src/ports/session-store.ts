@@ -1,5 +1,5 @@
 import type { EventDraft } from '../domain/audit-event.ts';
-import type { Device, EndReason, Revocation, Session, SessionLimitPolicy } from '../domain/session.ts';
+import type { Device, EndReason, Revocation, Session, SessionChange, SessionLimitPolicy } from '../domain/session.ts';
 import type { EpochMs } from '../domain/time.ts';
 import type { ReceiptBurn, Repeat, RequestClaim } from './intents.ts';
 
@@ -125,5 +125,15 @@ export interface SessionStore {
     position: number,
     limit: number,
   ): Promise<{ readonly entries: readonly Revocation[]; readonly oldest: number; readonly head: number }>;
+  /**
+   * What became of sessions after `position`, ends and other changes, oldest first, of one realm: for whoever keeps copies.
+   * Positions are the same as in `revocationsAfter`, without gaps here. A read that begins after a change became known
+   * sees it.
+   */
+  changesAfter(
+    realm: string,
+    position: number,
+    limit: number,
+  ): Promise<{ readonly entries: readonly SessionChange[]; readonly oldest: number; readonly head: number }>;
   purge(before: EpochMs, limit: number): Promise<number>;
 }

@@ -10,6 +10,11 @@ export interface Signals {
   onChallenge(challengeId: string, listener: (challenge: Challenge) => void): () => void;
   sessionsEnded(revocations: readonly Omit<Revocation, 'position'>[]): void;
   onSessionsEnded(listener: (revocations: readonly Omit<Revocation, 'position'>[]) => void): () => void;
+  /**
+   * Told when other sidecars changed sessions without ending them (a rotated token, a noted risk, labels): copies of them
+   * are out of date. Each such news makes `generation` grow too.
+   */
+  onSessionsChanged(listener: (sessionIds: readonly string[]) => void): () => void;
   /** False while news may be missing; then no cached "valid" may be used. */
   readonly live: boolean;
   /** Grows whenever `live` was false in between or a session ended; a value read before an end is not cached after it. */

@@ -40,15 +40,7 @@ export async function openEngine(directory: string) {
     }
   }
   const transaction = new BrittleTransaction(connection);
-  await migrate(
-    {
-      all: (sql, ...params) => transaction.all(sql, ...params),
-      run: (sql, ...params) => transaction.run(sql, ...params),
-      record() {},
-    },
-    sqliteMigrations,
-    1,
-  );
+  await migrate(transaction, sqliteMigrations, 1);
   transaction.commit();
   const box = new AesGcmSecretBox({ ring: TEST_RING, random: systemRandom });
   const keys = new SqliteSubjectKeys({ transaction, secrets: box, random: systemRandom, maxCached: 100 });

@@ -21,6 +21,10 @@ export class MemorySql implements SqlExecutor {
     return done;
   }
 
+  read(sql: string, ...params: readonly SqlValue[]): Promise<readonly Row[]> {
+    return this.unit((tx) => tx.all(sql, ...params));
+  }
+
   async #run<T>(work: (tx: Tx) => Promise<T> | T): Promise<T> {
     const recorded: EventDraft[] = [];
     this.db.exec('BEGIN');
@@ -28,6 +32,7 @@ export class MemorySql implements SqlExecutor {
       const result = await work({
         all: (sql, ...params) => this.db.prepare<unknown[], Row>(sql).all(bind(params)),
         run: (sql, ...params) => this.db.prepare(sql).run(bind(params)).changes,
+        alone: () => {},
         record: (...drafts) => void recorded.push(...drafts),
       });
       this.db.exec('COMMIT');

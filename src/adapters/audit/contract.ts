@@ -1,5 +1,15 @@
 import type { EventDraft } from '../../domain/audit-event.ts';
-import type { AuditLog, BufferStatus, EventFilter, StoredEvent, Verdict } from '../../ports/audit.ts';
+import type {
+  AuditLog,
+  BufferStatus,
+  ChainHeader,
+  ChainRow,
+  Checkpoint,
+  CheckpointKey,
+  EventFilter,
+  StoredEvent,
+  Verdict,
+} from '../../ports/audit.ts';
 
 /** What both files of the worker thread agree on: the audit file, and the keys that seal personal fields. */
 
@@ -65,4 +75,75 @@ export interface AuditFile {
   exportPage: (...args: Parameters<AuditLog['exportPage']>) => Awaited<ReturnType<AuditLog['exportPage']>>;
   status(): BufferStatus;
   close(): void;
+}
+
+/** Events whose effect takes place elsewhere: they are durable first, then the effect, then the word how it ended. */
+export interface EventsTaken {
+  /** The effect is durable. */
+  confirm(): void;
+  /** The effect did not happen, or nobody knows: says so in an `audit.unconfirmed` event. Never rejects; retried until it is durable. */
+  revoke(): Promise<void>;
+}
+
+/** The trail as units of a database of its own see it. */
+export interface EventCommit {
+  /**
+   * Resolves when the events are durable as the mode of the trail demands: on the local disk, or in central storage too.
+   * Rejects with Fault(unavailable, AUDIT_UNAVAILABLE); then none of them stands, or an `audit.unconfirmed` names them.
+   */
+  take(events: readonly EventDraft[]): Promise<EventsTaken>;
+}
+
+/** The key of a person as it leaves for central storage, sealed under the key ring. */
+export interface SealedSubjectKey {
+  readonly realm: string;
+  readonly subject: string;
+  readonly ref: string;
+  readonly sealed: Uint8Array;
+}
+
+/** What waits in the local file for central storage, oldest first. */
+export interface Backlog {
+  /** The chains that `rows` and `checkpoints` belong to. */
+  readonly chains: readonly ChainHeader[];
+  readonly keys: readonly CheckpointKey[];
+  readonly rows: readonly ChainRow[];
+  readonly checkpoints: readonly Checkpoint[];
+  /** Keys of persons that central storage may not have yet; to be stored before the rows. */
+  readonly subjectKeys: readonly SealedSubjectKey[];
+  /** What waits in all, this included. `oldestAt` is the time of the oldest event, 0 when nothing waits. */
+  readonly waiting: { readonly events: number; readonly bytes: number; readonly oldestAt: number };
+}
+
+/** The local file as the flush sees it. */
+export interface FlushSource {
+  /** At most `limit` rows. Empty `rows` and `checkpoints` mean that all is flushed. */
+  backlog(limit: number): Promise<Backlog>;
+  /** Central storage has committed this backlog: its rows may leave the local file, its checkpoints are anchored. */
+  flushed(backlog: Pick<Backlog, 'rows' | 'checkpoints' | 'subjectKeys'>): Promise<void>;
+}
+
+/** Central storage as the flush sees it. */
+export interface FlushTarget {
+  /**
+   * Idempotent by (chain, sequence). `clash` names the first row that is there already with another hash: somebody writes
+   * the same chain twice or changed a row, and nothing of the backlog was stored. Rejects with Fault(unavailable).
+   */
+  store(
+    backlog: Backlog,
+  ): Promise<
+    { readonly outcome: 'stored' } | { readonly outcome: 'clash'; readonly chainId: string; readonly sequence: number }
+  >;
+  /** The last sequence of the chain that is there, 0 for none, with its hash. */
+  head(chainId: string): Promise<{ readonly sequence: number; readonly hash: Uint8Array }>;
+}
+
+/** Where the keys of persons are made and found in shared mode. */
+export interface CentralSubjectKeys {
+  /** Finds or makes. Rejects with Fault(unavailable). */
+  of(realm: string, subject: string): Promise<SubjectKey>;
+  /** Keys that still exist, by pseudonym. */
+  findByRefs(refs: readonly string[]): Promise<ReadonlyMap<string, SubjectKey>>;
+  /** All pseudonyms of a person: one, or more where keys were made while the database was away. */
+  refsOf(realm: string, subject: string): Promise<readonly string[]>;
 }

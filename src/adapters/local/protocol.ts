@@ -56,6 +56,7 @@ export const LOCAL_METHODS: MethodTable = {
     end: true,
     due: true,
     revocationsAfter: true,
+    changesAfter: true,
     purge: true,
   },
   signingKeys: { ensure: true, list: true },

@@ -1,4 +1,4 @@
-import type { SqlExecutor, Tx } from '#src/adapters/sql/executor.ts';
+import type { Row, SqlExecutor, SqlValue, Tx } from '#src/adapters/sql/executor.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { Log } from '#src/ports/telemetry.ts';
@@ -69,6 +69,10 @@ export class SqliteExecutor implements SqlExecutor {
       // Not at once: what else arrives in this turn of the event loop shares the commit.
       setImmediate(() => void this.#next());
     });
+  }
+
+  read(sql: string, ...params: readonly SqlValue[]): Promise<readonly Row[]> {
+    return this.unit((tx) => tx.all(sql, ...params));
   }
 
   /**
@@ -183,6 +187,8 @@ export class SqliteExecutor implements SqlExecutor {
       value = await work({
         all: (sql, ...params) => transaction.all(sql, ...params),
         run: (sql, ...params) => transaction.run(sql, ...params),
+        // One after the other, units are alone anyway.
+        alone: () => {},
         record: (...drafts) => void events.push(...drafts),
       });
       if (events.length > 0) {

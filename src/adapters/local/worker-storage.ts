@@ -55,7 +55,7 @@ export async function openWorkerStorage(options: WorkerStorageOptions): Promise<
   opened.adopt(new DirectoryLock(directory, now()), (lock) => lock.release());
   const connection = opened.adopt(new SqliteConnection(join(directory, 'state.db')), (state) => state.close());
   const transaction = new SqliteTransaction(connection);
-  await migrate({ ...statementsOf(transaction), record: refuseEvents }, sqliteMigrations, now());
+  await migrate(transaction, sqliteMigrations, now());
   requireSameRing(transaction, keyRingFingerprint(keyRing));
   transaction.commit();
 
@@ -110,17 +110,6 @@ export async function openWorkerStorage(options: WorkerStorageOptions): Promise<
       files.dispose();
     },
   };
-}
-
-function statementsOf(transaction: SqliteTransaction): Pick<SqliteTransaction, 'all' | 'run'> {
-  return {
-    all: (sql, ...params) => transaction.all(sql, ...params),
-    run: (sql, ...params) => transaction.run(sql, ...params),
-  };
-}
-
-function refuseEvents(): never {
-  throw new Error('a migration records no events');
 }
 
 /** Sealed columns open only under the ring they were sealed under, so another ring is refused before it does harm. */

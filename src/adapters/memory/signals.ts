@@ -45,6 +45,11 @@ export class MemorySignals implements Signals {
     return () => this.#sessions.delete(listener);
   }
 
+  /** Nobody else changes sessions here, and who changes one drops their own copy. */
+  onSessionsChanged(): () => void {
+    return () => {};
+  }
+
   /** One listener's fault must not keep the news from the others, nor reach whoever caused it. */
   #tell<T>(listeners: ReadonlySet<(news: T) => void> | undefined, news: T): void {
     if (!listeners) return;

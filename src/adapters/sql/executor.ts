@@ -9,14 +9,33 @@ export interface Tx {
   /** How many rows were changed. */
   run(sql: string, ...params: readonly SqlValue[]): Promise<number> | number;
   /**
+   * From here to its end the unit runs as if alone with everything of this person: whoever else is at it, in any process,
+   * comes before or after. To be called before anything is read that the unit decides by. A unit is alone with one person
+   * at most, since two could wait for one another.
+   */
+  alone(realm: string, subject: string): Promise<void> | void;
+  /**
    * Adds events to this unit: they are durable in the audit buffer no later than the unit's own effects, and gone if the
    * unit fails.
    */
   record(...events: readonly EventDraft[]): void;
 }
 
-/** Runs units one after the other as if alone; many may share one commit. */
+/**
+ * Runs units of work. Where one process owns the database they run one after the other and share commits; where many
+ * share it, a unit is alone only with the person it names.
+ */
 export interface SqlExecutor {
-  /** Resolves once everything is durable. A throw inside undoes the whole unit and nothing else. */
+  /**
+   * Resolves once everything is durable. A throw inside undoes the whole unit and nothing else. A unit that throws
+   * UnitConflict is undone and runs again, so it must have no effect outside its statements.
+   */
   unit<T>(work: (tx: Tx) => Promise<T> | T): Promise<T>;
+  /** One statement that changes nothing: it needs no transaction of its own. */
+  read(sql: string, ...params: readonly SqlValue[]): Promise<readonly Row[]>;
+}
+
+/** Something that the unit had read was changed by another before its own statement came. */
+export class UnitConflict extends Error {
+  override readonly name = 'UnitConflict';
 }

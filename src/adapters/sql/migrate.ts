@@ -16,7 +16,11 @@ const LEDGER = `CREATE TABLE IF NOT EXISTS schema_migrations (
  * migrations it applied. Throws Fault(precondition, STORE_UNAVAILABLE) and changes nothing when the database was written
  * by a newer version, or when a migration that was applied is not the one that this version carries.
  */
-export async function migrate(tx: Tx, migrations: readonly Migration[], now: EpochMs): Promise<number> {
+export async function migrate(
+  tx: Pick<Tx, 'all' | 'run'>,
+  migrations: readonly Migration[],
+  now: EpochMs,
+): Promise<number> {
   await tx.run(LEDGER);
   const applied = await tx.all('SELECT version, name, checksum FROM schema_migrations ORDER BY version');
   for (const [index, row] of applied.entries()) {

@@ -1,0 +1,72 @@
+import type { Challenge } from '../../domain/challenge.ts';
+import type { EndReason, Revocation, Session } from '../../domain/session.ts';
+import type { EpochMs } from '../../domain/time.ts';
+
+/**
+ * What stands in front of the database where many sidecars share one state: copies that make reads quick, and news that
+ * make changes quick. Neither is ever the only home of a fact. Every call rejects within its time-out with
+ * Fault(unavailable); whoever calls goes on with the database.
+ */
+
+/** A session as it was in the database when the change log of its realm stood at `position` or later. */
+export interface SessionCopy {
+  readonly session: Session;
+  readonly position: number;
+}
+
+export interface SessionCopies {
+  /** Undefined when there is none, or when it does not open under the key ring. */
+  find(realm: string, tokenDigest: string): Promise<SessionCopy | undefined>;
+  /** Keeps the newest: a copy with a lower position than the stored one changes nothing. Lives no longer than the session. */
+  put(copy: SessionCopy): Promise<void>;
+  drop(realm: string, tokenDigests: readonly string[]): Promise<void>;
+}
+
+/** An end that was asked for while the database was away. */
+export interface PendingEnd {
+  /** Made by whoever asks, so that a repeat is recognised. */
+  readonly id: string;
+  readonly realm: string;
+  readonly target:
+    | { readonly kind: 'ids'; readonly sessionIds: readonly string[]; readonly subject?: string }
+    | { readonly kind: 'subject'; readonly subject: string; readonly exceptSessionId: string };
+  readonly reason: EndReason;
+  readonly at: EpochMs;
+}
+
+/** Ends that take effect at once although the database is away; they become durable when it is back. */
+export interface PendingEnds {
+  /** Takes effect on all sidecars: `isEnded` is true from here on. A second call with the same id changes nothing. */
+  add(end: PendingEnd): Promise<void>;
+  /** Whether such an end names the session. To be asked only while the database is away, or until `list` is empty again. */
+  isEnded(session: Pick<Session, 'id' | 'realm' | 'subject' | 'createdAt'>): Promise<boolean>;
+  /** Oldest first. */
+  list(limit: number): Promise<readonly PendingEnd[]>;
+  /** It is durable now. */
+  remove(end: PendingEnd): Promise<void>;
+}
+
+export interface ChallengeCopies {
+  find(realm: string, challengeId: string): Promise<Challenge | undefined>;
+  /** Never puts an open state over an ended one, nor an earlier open state over a later one. */
+  put(challenge: Challenge): Promise<void>;
+}
+
+/** Word between sidecars. What is missed is found in the database; `connected` says whether anything may be missed. */
+export interface News {
+  /** False from the moment the connection is in doubt until every subscription stands again. */
+  readonly connected: boolean;
+  /** `connected` has changed. */
+  onConnected(listener: (connected: boolean) => void): () => void;
+  sessionsEnded(ends: readonly EndNews[]): Promise<void>;
+  /** Other changes of sessions. */
+  sessionsChanged(realm: string, sessionIds: readonly string[]): Promise<void>;
+  challengeChanged(challenge: Challenge): Promise<void>;
+  /** From other sidecars only; what this one said does not come back. */
+  onSessionsEnded(listener: (ends: readonly EndNews[]) => void): () => void;
+  onSessionsChanged(listener: (sessionIds: readonly string[]) => void): () => void;
+  /** Resolves when the subscription stands: what is said from then on arrives. The disposer unsubscribes. */
+  followChallenge(challengeId: string, listener: (challenge: Challenge) => void): Promise<() => void>;
+}
+
+export type EndNews = Omit<Revocation, 'position'>;
