@@ -7,6 +7,7 @@ import {
   MAX_NOTED_CHANGES,
   type Revocation,
   type Session,
+  type SessionChange,
   type SessionRisk,
 } from '#src/domain/session.ts';
 import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
@@ -33,7 +34,7 @@ export class MemorySessionStore implements SessionStore {
   hold: Promise<void> | undefined;
   readonly #claims = new Map<string, RequestClaim>();
   readonly #spent = new Set<string>();
-  readonly #logs = new Map<string, { entries: Revocation[]; head: number; trimmed: number }>();
+  readonly #logs = new Map<string, { entries: SessionChange[]; head: number; trimmed: number }>();
 
   async create(command: CreateSession): ReturnType<SessionStore['create']> {
     await this.#turn('create');
@@ -111,7 +112,7 @@ export class MemorySessionStore implements SessionStore {
       ...(command.mfaAt === undefined ? {} : { mfaAt: command.mfaAt }),
       ...(risk && !command.clearRisk ? { risk } : {}),
     };
-    this.sessions.set(session.id, session);
+    this.#change(session, command.now);
     this.#claim(command.request);
     this.events.push(...command.events);
     return { outcome: 'rotated', session };
@@ -122,7 +123,7 @@ export class MemorySessionStore implements SessionStore {
     const current = this.#read(command.realm, command.sessionId);
     if (!current || !livenessAt(current, command.now).alive) return { outcome: 'not_live' };
     const session = { ...current, labels: command.labels };
-    this.sessions.set(session.id, session);
+    this.#change(session, command.now);
     this.events.push(...command.events);
     return { outcome: 'updated', session };
   }
@@ -139,7 +140,7 @@ export class MemorySessionStore implements SessionStore {
     const isNew = risk.changes.length > before.changes.length || risk.stepUpRequired !== before.stepUpRequired;
     if (!isNew) return { outcome: 'known', session: current };
     const session = { ...current, risk };
-    this.sessions.set(session.id, session);
+    this.#change(session, command.now);
     this.events.push(...command.events);
     return { outcome: 'noted', session };
   }
@@ -167,6 +168,15 @@ export class MemorySessionStore implements SessionStore {
   async revocationsAfter(realm: string, position: number, limit: number): ReturnType<SessionStore['revocationsAfter']> {
     await this.#turn('revocationsAfter');
     const log = this.#logOf(realm);
+    const entries = log.entries.flatMap(({ at, endReason, ...entry }): Revocation[] =>
+      entry.position > position && endReason ? [{ ...entry, reason: endReason, endedAt: at }] : [],
+    );
+    return { entries: entries.slice(0, limit), oldest: log.trimmed + 1, head: log.head };
+  }
+
+  async changesAfter(realm: string, position: number, limit: number): ReturnType<SessionStore['changesAfter']> {
+    await this.#turn('changesAfter');
+    const log = this.#logOf(realm);
     const entries = log.entries.filter((entry) => entry.position > position).slice(0, limit);
     return { entries, oldest: log.trimmed + 1, head: log.head };
   }
@@ -175,7 +185,7 @@ export class MemorySessionStore implements SessionStore {
     await this.#turn('purge');
     let purged = 0;
     for (const log of this.#logs.values()) {
-      const kept = log.entries.findIndex((entry) => entry.endedAt >= before);
+      const kept = log.entries.findIndex((entry) => entry.at >= before);
       const gone = log.entries.splice(0, kept === -1 ? log.entries.length : kept);
       log.trimmed = gone.at(-1)?.position ?? log.trimmed;
       purged += gone.length;
@@ -214,14 +224,26 @@ export class MemorySessionStore implements SessionStore {
 
   #end(session: Session, endReason: EndReason, endedAt: number, event: EventDraft): Session {
     const ended = { ...session, endReason, endedAt };
-    const { id, realm, subject } = session;
-    this.sessions.set(id, ended);
-    const log = this.#logOf(realm);
-    log.head += 1;
-    log.entries.push({ position: log.head, realm, sessionId: id, subject, reason: endReason, endedAt });
+    const { id, subject } = session;
+    this.#change(ended, endedAt);
     const derived = createHash('sha256').update(`${event.id}\n${id}`).digest().subarray(0, 16);
     this.events.push({ ...event, id: newId('event', derived), subject, sessionId: id });
     return ended;
+  }
+
+  #change(session: Session, at: number): void {
+    const { id, realm, subject, endReason } = session;
+    this.sessions.set(id, session);
+    const log = this.#logOf(realm);
+    log.head += 1;
+    log.entries.push({
+      position: log.head,
+      realm,
+      sessionId: id,
+      subject,
+      ...(endReason === undefined ? {} : { endReason }),
+      at,
+    });
   }
 
   #logOf(realm: string) {

@@ -8,10 +8,19 @@ import type { EpochMs } from '../../domain/time.ts';
  * Fault(unavailable); whoever calls goes on with the database.
  */
 
-/** A session as it was in the database when the change log of its realm stood at `position` or later. */
-export interface SessionCopy {
-  readonly session: Session;
+/** A place in the change log of a realm, as whoever follows it knows it. */
+export interface LogPoint {
   readonly position: number;
+  /**
+   * A digest of the entry at `position`, 32 bits, 0 when the log was empty. A database that was set back to an earlier
+   * time gives out the same positions again, with other entries: what was written before does not fit then.
+   */
+  readonly mark: number;
+}
+
+/** A session as it was in the database when the change log of its realm stood at `position` or later. */
+export interface SessionCopy extends LogPoint {
+  readonly session: Session;
 }
 
 export interface SessionCopies {
@@ -59,14 +68,20 @@ export interface News {
   /** `connected` has changed. */
   onConnected(listener: (connected: boolean) => void): () => void;
   sessionsEnded(ends: readonly EndNews[]): Promise<void>;
-  /** Other changes of sessions. */
-  sessionsChanged(realm: string, sessionIds: readonly string[]): Promise<void>;
+  /** Other changes of sessions. `at` as in the log of changes, so that nobody is told twice of one change. */
+  sessionsChanged(realm: string, sessionIds: readonly string[], at: EpochMs): Promise<void>;
   challengeChanged(challenge: Challenge): Promise<void>;
   /** From other sidecars only; what this one said does not come back. */
   onSessionsEnded(listener: (ends: readonly EndNews[]) => void): () => void;
-  onSessionsChanged(listener: (sessionIds: readonly string[]) => void): () => void;
+  onSessionsChanged(listener: (sessionIds: readonly string[], at?: EpochMs) => void): () => void;
   /** Resolves when the subscription stands: what is said from then on arrives. The disposer unsubscribes. */
   followChallenge(challengeId: string, listener: (challenge: Challenge) => void): Promise<() => void>;
 }
 
-export type EndNews = Omit<Revocation, 'position'>;
+export interface EndNews extends Omit<Revocation, 'position'> {
+  /**
+   * The end waits in PendingEnds. Then an empty `sessionId` means all sessions that the person has, since the database
+   * cannot say which those are.
+   */
+  readonly pending?: boolean;
+}

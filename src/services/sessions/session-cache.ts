@@ -50,7 +50,7 @@ export function plainAnswer(session: Session): ValidSession {
 
 /**
  * Sessions that were good a moment ago, by token digest. It may answer only while the feed of endings is live, and takes
- * nothing that was read from the store before an end or a rotation came to be known. Bounded by the second-chance
+ * nothing that was read from the store before an end or another change came to be known. Bounded by the second-chance
  * algorithm, so that a hit costs one flag.
  */
 export class SessionCache {
@@ -67,11 +67,8 @@ export class SessionCache {
     this.#signals = signals;
     this.#maxEntries = maxEntries;
     this.#generation = signals.generation;
-    signals.onSessionsEnded((revocations) => {
-      // One step for this news; more means that other news was missed.
-      if (signals.generation === this.#generation + 1) this.#generation = signals.generation;
-      for (const { sessionId } of revocations) this.drop(sessionId);
-    });
+    signals.onSessionsEnded((revocations) => this.#heard(revocations.map(({ sessionId }) => sessionId)));
+    signals.onSessionsChanged((sessionIds) => this.#heard(sessionIds));
   }
 
   get size(): number {
@@ -133,6 +130,12 @@ export class SessionCache {
     this.#epoch += 1;
     this.#digests.clear();
     this.#entries.clear();
+  }
+
+  #heard(sessionIds: readonly string[]): void {
+    // One step for this news; more means that other news was missed.
+    if (this.#signals.generation === this.#generation + 1) this.#generation = this.#signals.generation;
+    for (const sessionId of sessionIds) this.drop(sessionId);
   }
 
   #isTrusted(): boolean {

@@ -11,6 +11,7 @@ class LossySignals implements Signals {
   live = true;
   generation = 0;
   readonly #listeners = new Set<(ended: Ended) => void>();
+  readonly #changes = new Set<(sessionIds: readonly string[]) => void>();
 
   challengeChanged(_: Challenge): void {}
   onChallenge(): () => void {
@@ -23,6 +24,14 @@ class LossySignals implements Signals {
   onSessionsEnded(listener: (ended: Ended) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+  sessionsChanged(sessionIds: readonly string[]): void {
+    this.generation += 1;
+    for (const listener of this.#changes) listener(sessionIds);
+  }
+  onSessionsChanged(listener: (sessionIds: readonly string[]) => void): () => void {
+    this.#changes.add(listener);
+    return () => this.#changes.delete(listener);
   }
 }
 
@@ -96,10 +105,24 @@ describe('the session cache', () => {
     expect(has('b')).toBe(true);
   });
 
-  it('keeps nothing that was read before an end, a drop or a gap', () => {
+  it('forgets the session that another sidecar changed, and keeps the others', () => {
+    const { signals, put, has } = world();
+    put('a');
+    put('b');
+    signals.sessionsChanged(['a', 'unknown']);
+    expect([has('a'), has('b')]).toEqual([false, true]);
+    put('a');
+    expect(has('a')).toBe(true);
+    signals.generation += 1;
+    signals.sessionsChanged(['x']);
+    expect([has('a'), has('b')]).toEqual([false, false]);
+  });
+
+  it('keeps nothing that was read before an end, a change, a drop or a gap', () => {
     const { signals, cache, has } = world();
     for (const meanwhile of [
       () => signals.sessionsEnded(ended('other')),
+      () => signals.sessionsChanged(['other']),
       () => cache.drop('unknown'),
       () => cache.clear(),
       () => {

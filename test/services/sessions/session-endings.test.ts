@@ -22,6 +22,7 @@ describe('the end of a session', () => {
       onChallenge: () => () => {},
       sessionsEnded: (ended) => void sent.push(...ended.map(({ sessionId }) => sessionId)),
       onSessionsEnded: () => () => {},
+      onSessionsChanged: () => () => {},
     };
     const session = sessionOf({ createdAt: clock.now(), lastUsedAt: clock.now(), expiresAt: clock.now() + 60_000 });
     const cache = new SessionCache(slow, 10);
