@@ -35,7 +35,19 @@ export function makeCertificates(directory: string): Certificates {
     const made = { certFile: at(`${name}.crt`), keyFile: at(`${name}.key`) };
     const extensions = ['-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign'];
     const subject = ['-subj', `/CN=Sallyport ${name}`];
-    run('req', '-x509', ...KEY, '-days', DAYS, ...subject, ...extensions, '-keyout', made.keyFile, '-out', made.certFile);
+    run(
+      'req',
+      '-x509',
+      ...KEY,
+      '-days',
+      DAYS,
+      ...subject,
+      ...extensions,
+      '-keyout',
+      made.keyFile,
+      '-out',
+      made.certFile,
+    );
     return made;
   };
   const ca = authority('ca');
