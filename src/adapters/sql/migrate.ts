@@ -1,7 +1,7 @@
 import { Fault } from '#src/domain/faults.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { Migration } from '#src/gen/sql/migrations.js';
-import type { Tx } from './executor.ts';
+import type { Row, Tx } from './executor.ts';
 import { text, whole } from './row.ts';
 
 const LEDGER = `CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -11,19 +11,15 @@ const LEDGER = `CREATE TABLE IF NOT EXISTS schema_migrations (
   applied_at BIGINT NOT NULL
 )`;
 
+/** Its rows are what `missingMigrations` takes. */
+export const READ_LEDGER = 'SELECT version, name, checksum, applied_at FROM schema_migrations ORDER BY version';
+
 /**
- * Brings the schema to the newest version, forward only, inside the caller's one transaction; answers how many
- * migrations it applied. Throws Fault(precondition, STORE_UNAVAILABLE) and changes nothing when the database was written
+ * The migrations that a database with this ledger lacks. Throws Fault(precondition, STORE_UNAVAILABLE) when it was written
  * by a newer version, or when a migration that was applied is not the one that this version carries.
  */
-export async function migrate(
-  tx: Pick<Tx, 'all' | 'run'>,
-  migrations: readonly Migration[],
-  now: EpochMs,
-): Promise<number> {
-  await tx.run(LEDGER);
-  const applied = await tx.all('SELECT version, name, checksum FROM schema_migrations ORDER BY version');
-  for (const [index, row] of applied.entries()) {
+export function missingMigrations(ledger: readonly Row[], migrations: readonly Migration[]): readonly Migration[] {
+  for (const [index, row] of ledger.entries()) {
     const [version, name] = [whole(row, 'version'), text(row, 'name')];
     const known = migrations[index];
     if (!known) {
@@ -37,14 +33,29 @@ export async function migrate(
       );
     }
   }
-  const missing = migrations.slice(applied.length);
-  for (const { version, name, checksum, statements } of missing) {
-    for (const statement of statements) await tx.run(statement);
+  return migrations.slice(ledger.length);
+}
+
+/**
+ * Brings the schema to the newest version, forward only, inside the caller's one transaction; answers how many
+ * migrations it applied, each told to `onApply` before it runs. Throws as `missingMigrations`, and changes nothing then.
+ */
+export async function migrate(
+  tx: Pick<Tx, 'all' | 'run'>,
+  migrations: readonly Migration[],
+  now: EpochMs,
+  onApply?: (migration: Migration) => void,
+): Promise<number> {
+  await tx.run(LEDGER);
+  const missing = missingMigrations(await tx.all(READ_LEDGER), migrations);
+  for (const migration of missing) {
+    onApply?.(migration);
+    for (const statement of migration.statements) await tx.run(statement);
     await tx.run(
       'INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)',
-      version,
-      name,
-      checksum,
+      migration.version,
+      migration.name,
+      migration.checksum,
       now,
     );
   }
