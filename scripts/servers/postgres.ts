@@ -130,7 +130,8 @@ export class PostgresServer {
    */
   async createDatabase(name: string, owner = SUPERUSER): Promise<string> {
     const known = await this.query('SELECT 1 FROM pg_database WHERE datname = $1', [name]);
-    if (known.length === 0) await this.query(`CREATE DATABASE ${escapeIdentifier(name)} OWNER ${escapeIdentifier(owner)}`);
+    if (known.length === 0)
+      await this.query(`CREATE DATABASE ${escapeIdentifier(name)} OWNER ${escapeIdentifier(owner)}`);
     return this.url(name, owner);
   }
 

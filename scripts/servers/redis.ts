@@ -33,6 +33,8 @@ export interface RedisOptions {
   /** More command-line arguments, for instance `['--maxmemory', '3mb']`. */
   readonly args?: readonly string[];
   readonly port?: number;
+  /** Runs as a Sentinel with these lines. */
+  readonly sentinel?: readonly string[];
   /** Kept between starts, with its data; a temporary folder, without persistence, if left out. */
   readonly directory?: string;
 }
@@ -46,8 +48,13 @@ interface Made {
   readonly process: ServerProcess;
 }
 
+/** Written once: a Sentinel keeps there what it learns, and has servers write down whose replica they became. */
+const configurationFile = (directory: ServerDirectory) => join(directory.path, 'redis.conf');
+
 function configuration(made: Omit<Made, 'process'>): string {
   const { options, directory, certificates, ownPassword, port } = made;
+  if (options.sentinel !== undefined)
+    return `${['bind 127.0.0.1', `port ${port}`, `dir "${directory.path}"`, ...options.sentinel].join('\n')}\n`;
   const kept = directory.temporary === undefined;
   const lines: Record<string, string> = {
     bind: '127.0.0.1',
@@ -104,6 +111,7 @@ export class RedisServer {
       const ownPassword = randomBytes(24).toString('hex');
       return await onFreePort(async (port) => {
         const made = { options, directory, certificates, ownPassword, port };
+        writeFileSync(configurationFile(directory), configuration(made), { mode: 0o600 });
         const server = new RedisServer({ ...made, process: await launch(made) });
         await server.#ready();
         return server;
@@ -216,11 +224,13 @@ function serverDirectory(given: string | undefined): ServerDirectory {
 
 function launch(made: Omit<Made, 'process'>): Promise<ServerProcess> {
   const { path, temporary } = made.directory;
-  const file = join(path, 'redis.conf');
-  writeFileSync(file, configuration(made), { mode: 0o600 });
   return ServerProcess.start({
     command: findProgram('redis-server'),
-    args: [file, ...(made.options.args ?? [])],
+    args: [
+      configurationFile(made.directory),
+      ...(made.options.sentinel ? ['--sentinel'] : []),
+      ...(made.options.args ?? []),
+    ],
     directory: path,
     logFile: join(path, 'redis.log'),
     temporary,
