@@ -24,10 +24,10 @@ export class RedisSentinel {
   static async start({ downAfterMs = 500, redis = {} }: SentinelOptions = {}): Promise<RedisSentinel> {
     const stack = new AsyncDisposableStack();
     try {
-      const settings = { 'repl-diskless-sync-delay': '0', 'repl-ping-replica-period': '1', ...redis.settings };
+      // By way of a file: after a direct copy the replica is sent nothing until its first acknowledgement, a second later.
+      const settings = { 'repl-diskless-sync': 'no', 'repl-ping-replica-period': '1', ...redis.settings };
       const master = stack.use(await startRedis({ settings }));
       const replica = stack.use(await startRedis({ settings: { ...settings, replicaof: `127.0.0.1 ${master.port}` } }));
-      // In the master's eyes: until the replica's first acknowledgement it is sent nothing.
       await until('replication', async () =>
         (await master.cli('INFO', 'replication')).includes('state=online') ? true : undefined,
       );
