@@ -18,7 +18,7 @@ export default defineConfig({
     projects: [
       project(
         'unit',
-        ['test/*.test.ts', 'test/{domain,services,transport,adapters,config,cli,migrations}/**/*.test.ts'],
+        ['test/*.test.ts', 'test/{domain,services,transport,adapters,config,cli,migrations,servers}/**/*.test.ts'],
         20_000,
       ),
       project('contract', ['test/contract/**/*.test.ts'], 60_000),
