@@ -1,3 +1,4 @@
+import type { EventDraft } from '../../domain/audit-event.ts';
 import type { Challenge } from '../../domain/challenge.ts';
 import type { EndReason, Revocation, Session } from '../../domain/session.ts';
 import type { EpochMs } from '../../domain/time.ts';
@@ -41,6 +42,8 @@ export interface PendingEnd {
     | { readonly kind: 'subject'; readonly subject: string; readonly exceptSessionId: string };
   readonly reason: EndReason;
   readonly at: EpochMs;
+  /** What goes into the trail once it is durable; says who asked. */
+  readonly event: EventDraft;
 }
 
 /** Ends that take effect at once although the database is away; they become durable when it is back. */
