@@ -49,9 +49,20 @@ export interface BufferStatus {
   readonly durableSequence: number;
   readonly flushedSequence: number;
   readonly anchoredSequence: number;
+  /** What is in use of the file; room that flushed events left behind does not count. */
   readonly bytes: number;
   readonly maxBytes: number;
+  /** False at either bound and while the disk fails. */
   readonly writable: boolean;
+  /** What waits for central storage; absent where nothing leaves the file. */
+  readonly waiting?: {
+    readonly events: number;
+    readonly bytes: number;
+    /** Of the oldest event, in milliseconds; 0 when nothing waits. */
+    readonly ageMs: number;
+    /** Age at which nothing is granted any more. */
+    readonly maxAgeMs: number;
+  };
 }
 
 export type ChainFault =

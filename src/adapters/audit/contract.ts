@@ -53,7 +53,10 @@ export interface AuditFile {
   /** The last durable position. */
   head(): AuditPosition;
   /** Positions after `after` whose events claim an effect; for telling which were not confirmed by the state database after a crash. */
-  eventIdsAfter(after: number): readonly {
+  eventIdsAfter(
+    after: number,
+    upTo?: number,
+  ): readonly {
     readonly position: number;
     readonly id: string;
     readonly type: string;
@@ -77,6 +80,36 @@ export interface AuditFile {
   close(): void;
 }
 
+/** The end of a chain, as one of two places knows it. `sequence` 0 and an empty hash for no rows. */
+export interface ChainHead {
+  readonly chainId: string;
+  readonly sequence: number;
+  readonly hash: Uint8Array;
+}
+
+/**
+ * What central storage says of the local chain. `agrees`; `rolled-back`: central storage has more, so an older copy of the
+ * file was put in place; `forked`: another row under the same number; `central-behind`: central storage has lost rows that
+ * it had confirmed and that have left the file.
+ */
+export type Agreement = 'agrees' | 'rolled-back' | 'forked' | 'central-behind';
+
+/** The file of a sidecar whose events leave for central storage. */
+export interface FlushedFile extends AuditFile {
+  chainHead(): ChainHead;
+  /** What waits, oldest first; `rows` are at most `limit`. Keys of persons are those stashed here. */
+  waiting(limit: number): Omit<Backlog, 'subjectKeys'>;
+  /**
+   * Central storage has everything up to this row and checkpoint, and these keys. Durable when it returns. Throws
+   * Fault(data-loss, INTEGRITY) when that is not the row that is here.
+   */
+  noteFlushed(through: ChainHead | undefined, anchored: number, refs: readonly string[]): void;
+  /** Deletes at most `limit` flushed rows, none after position `keepAfter`; false when there was nothing to delete. */
+  release(limit: number, keepAfter: number): boolean;
+  /** What central storage knows of the present chain. Where that says that this file is not the one that wrote it, the file is set aside and a linked chain begins. */
+  agree(central: ChainHead): Agreement;
+}
+
 /** Events whose effect takes place elsewhere: they are durable first, then the effect, then the word how it ended. */
 export interface EventsTaken {
   /** The effect is durable. */
@@ -94,7 +127,11 @@ export interface EventCommit {
   take(events: readonly EventDraft[]): Promise<EventsTaken>;
 }
 
-/** The key of a person as it leaves for central storage, sealed under the key ring. */
+/**
+ * The key of a person as it leaves for central storage: the 32 bytes sealed under the key ring with the binding
+ * `{ purpose: 'subject.key', realm, subject, id: ref }`. The subject is '' for what a realm's unknown people send; their
+ * events carry no pseudonym, so each key of theirs is to be tried.
+ */
 export interface SealedSubjectKey {
   readonly realm: string;
   readonly subject: string;
@@ -119,7 +156,11 @@ export interface Backlog {
 export interface FlushSource {
   /** At most `limit` rows. Empty `rows` and `checkpoints` mean that all is flushed. */
   backlog(limit: number): Promise<Backlog>;
-  /** Central storage has committed this backlog: its rows may leave the local file, its checkpoints are anchored. */
+  /**
+   * Central storage has committed this backlog: its rows may leave the local file, its checkpoints are anchored. Resolves
+   * when the file has noted that. What is noted twice, or lost by a crash and sent again, does no harm: a checkpoint may
+   * come again with another time and signature for the same (chain, sequence, key).
+   */
   flushed(backlog: Pick<Backlog, 'rows' | 'checkpoints' | 'subjectKeys'>): Promise<void>;
 }
 

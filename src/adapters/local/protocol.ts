@@ -7,6 +7,7 @@ import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
 import type { SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
+import type { TrailPort } from './trail-port.ts';
 
 /** What crosses between the main thread and the worker that owns the local files. All of it is plain data. */
 
@@ -20,10 +21,15 @@ export interface LocalPorts {
   readonly audit: Omit<AuditLog, 'onAppend'>;
 }
 
-type MethodTable = { readonly [P in keyof LocalPorts]: { readonly [M in keyof LocalPorts[P]]: true } };
+/** The ports of both modes of the worker: the stores with their trail, or the trail alone. */
+export interface WorkerPorts extends LocalPorts {
+  readonly trail: TrailPort;
+}
+
+type MethodTable = { readonly [P in keyof WorkerPorts]: { readonly [M in keyof WorkerPorts[P]]: true } };
 
 /** Every call that may cross; the compiler keeps it equal to the ports. */
-export const LOCAL_METHODS: MethodTable = {
+export const PORT_METHODS: MethodTable = {
   challenges: {
     open: true,
     read: true,
@@ -61,11 +67,27 @@ export const LOCAL_METHODS: MethodTable = {
   },
   signingKeys: { ensure: true, list: true },
   audit: { append: true, query: true, after: true, head: true, verify: true, exportPage: true, status: true },
+  trail: {
+    take: true,
+    confirm: true,
+    revoke: true,
+    query: true,
+    after: true,
+    head: true,
+    verify: true,
+    exportPage: true,
+    status: true,
+    stashedKeys: true,
+    backlog: true,
+    flushed: true,
+    chainHead: true,
+    agree: true,
+  },
 };
 
 export interface Call {
   readonly id: number;
-  readonly port: keyof LocalPorts;
+  readonly port: keyof WorkerPorts;
   readonly method: string;
   readonly args: readonly unknown[];
 }
@@ -102,6 +124,17 @@ export interface WorkerSettings {
   readonly checkpointMs: number;
   /** How many units may share one commit. */
   readonly maxBatch: number;
+  /** The trail alone: its events leave for central storage, where the state is. */
+  readonly trail?: TrailSettings;
+}
+
+export interface TrailSettings {
+  /** Age of the oldest waiting event at which nothing more is granted. */
+  readonly maxAgeMs: number;
+  /** How long events may be without a word how their effect ended. */
+  readonly maxOpenMs: number;
+  /** How many keys of persons are held in memory. */
+  readonly maxKeys: number;
 }
 
 export interface FaultData {

@@ -48,6 +48,11 @@ export class WorkerChannel {
     worker.on('exit', (code) => this.#die(new Error(`the storage worker stopped with exit code ${code}`)));
   }
 
+  /** No call will ever be answered again. */
+  get isGone(): boolean {
+    return this.#state === 'gone' || this.#state === 'closing';
+  }
+
   /** Resolves once the worker serves; rejects with its Fault if it could not start, or after this time. */
   async started(timeoutMs: DurationMs): Promise<void> {
     const timer = setTimeout(() => {

@@ -7,9 +7,10 @@ import {
   type Call,
   type FromWorker,
   faultToData,
-  LOCAL_METHODS,
+  PORT_METHODS,
   processMs,
   type ToWorker,
+  type WorkerPorts,
   type WorkerSettings,
 } from './protocol.ts';
 import { openWorkerStorage, type WorkerSeams, type WorkerStorage } from './worker-storage.ts';
@@ -58,11 +59,11 @@ export class WorkerServer {
   }
 
   #invoke({ port, method, args }: Call): unknown {
-    if (!this.#storage || !Object.hasOwn(LOCAL_METHODS[port], method))
-      throw new Error(`no such call: ${port}.${method}`);
-    const target = this.#storage.ports[port] as unknown as Readonly<
-      Record<string, (...args: readonly unknown[]) => unknown>
-    >;
+    const ports: Partial<WorkerPorts> = this.#storage?.ports ?? {};
+    const target = ports[port] as unknown as
+      | Readonly<Record<string, (...args: readonly unknown[]) => unknown>>
+      | undefined;
+    if (!target || !Object.hasOwn(PORT_METHODS[port], method)) throw new Error(`no such call: ${port}.${method}`);
     return target[method]?.(...args);
   }
 
