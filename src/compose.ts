@@ -2,8 +2,6 @@ import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { BowserAgentParser } from './adapters/agent/bowser-parser.ts';
 import { NO_LOCATOR } from './adapters/geo/no-locator.ts';
-import { openLocalStorage } from './adapters/local/client.ts';
-import { MemorySignals } from './adapters/memory/signals.ts';
 import { HmacKeyedDigest } from './adapters/secrets/keyed-digest.ts';
 import { AesGcmSecretBox } from './adapters/secrets/secret-box.ts';
 import { ScryptSlowHash } from './adapters/secrets/slow-hash.ts';
@@ -13,13 +11,18 @@ import { EventLoopLag } from './adapters/telemetry/event-loop-lag.ts';
 import { JsonLog } from './adapters/telemetry/json-log.ts';
 import { PrometheusMetrics } from './adapters/telemetry/prometheus-metrics.ts';
 import { loadKeys } from './compose/keys.ts';
+import type { Storage, StorageDependencies } from './compose/storage.ts';
 import { policyFrom } from './config/policy.ts';
 import type { Config } from './config/schema.ts';
 import type { EventType } from './domain/audit-event.ts';
 import { Fault } from './domain/faults.ts';
 import { newId } from './domain/ids.ts';
 import type { Policy } from './domain/policy.ts';
+import { SECOND } from './domain/time.ts';
+import { NO_DEPENDENCIES } from './ports/dependencies.ts';
 import type { Clock } from './ports/runtime.ts';
+import { OutageRecord } from './services/outage-record.ts';
+import { Outages } from './services/outages.ts';
 import { Trail } from './services/trail.ts';
 import { VERSION } from './version.ts';
 
@@ -59,20 +62,17 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
       ? NO_LOCATOR
       : await (await import('./adapters/geo/mmdb-locator.ts')).openLocator(config.geo.file);
 
+  const digest = new HmacKeyedDigest({ ring: keys.ring });
   let fatal: Error | undefined;
+  const onFatal = (error: Error) => {
+    fatal = error;
+    log.error('the local store is gone; the sidecar has to be restarted', { error: error.message });
+  };
   // The thread of the storage starts while this one loads the rest.
   const [storage, { composeServices }, { composeTransport }, { joseReceiptTokens }] = await Promise.all([
-    openLocalStorage({
-      directory: config.data_dir,
-      keyRing: keys.ring,
-      maxAuditBytes: config.audit.max_bytes,
-      checkpointMs: config.audit.checkpoint_interval,
-      log,
-      onFatal: (error) => {
-        fatal = error;
-        log.error('the local store is gone; the sidecar has to be restarted', { error: error.message });
-      },
-    }).then((opened) => stack.use(opened)),
+    openStorage({ config, ring: keys.ring, box, digest, clock, random, log, instanceId, onFatal }).then((opened) =>
+      stack.use(opened),
+    ),
     import('./compose/services.ts'),
     import('./compose/transport.ts'),
     import('./adapters/jose/receipt-tokens.ts'),
@@ -90,12 +90,24 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
   const { fold_window: foldMs, max_folding: maxFolding } = config.audit;
   const trail = new Trail({ audit: storage.audit, clock, random, metrics, log, foldMs, maxFolding });
   stack.defer(() => trail.drain());
+  const record = new OutageRecord({ trail, clock, metrics, log });
+  stack.defer(() => record.stop());
+  const outages = stack.use(
+    new Outages({
+      dependencies: NO_DEPENDENCIES,
+      limits: config.outage,
+      retryAfterMs: Math.max(config.outage.probe, SECOND),
+      record,
+      clock,
+    }),
+  );
   const policy = policyFrom(config);
   const services = composeServices({
     config,
     policy,
     stores: storage,
     audit: storage.audit,
+    outages,
     trail,
     signals: new MemorySignals({ log }),
     box,
@@ -116,6 +128,7 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
       services,
       audit: storage.audit,
       buffer,
+      outages,
       trail,
       operatorToken: keys.operatorToken,
       clock,
@@ -155,6 +168,14 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
     stop,
     [Symbol.asyncDispose]: () => stop(0),
   };
+}
+
+/** Shared as soon as the settings name a PostgreSQL; its drivers load only then. */
+async function openStorage(deps: StorageDependencies): Promise<Storage> {
+  if (deps.config.postgres.url === undefined) {
+    return (await import('./compose/embedded-storage.ts')).openEmbeddedStorage(deps);
+  }
+  return (await import('./compose/shared-storage.ts')).openSharedStorage(deps);
 }
 
 async function makeDataDirectory(path: string): Promise<void> {

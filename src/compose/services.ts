@@ -17,6 +17,7 @@ import type { Log, Metrics } from '#src/ports/telemetry.ts';
 import { AuditReader } from '#src/services/audit-reader.ts';
 import { ChallengeEngine } from '#src/services/challenges/challenge-engine.ts';
 import { Receipts } from '#src/services/challenges/receipts.ts';
+import type { OutageGate } from '#src/services/contracts.ts';
 import { type FactorServices, factorServices } from '#src/services/factors/factors.ts';
 import { Lanes } from '#src/services/lanes.ts';
 import { Operations } from '#src/services/operations.ts';
@@ -44,6 +45,7 @@ export interface ServiceDependencies {
     readonly signingKeys: SigningKeyStore;
   };
   readonly audit: AuditLog;
+  readonly outages: OutageGate;
   readonly trail: Trail;
   readonly signals: Signals;
   readonly box: SecretBox;
@@ -73,13 +75,13 @@ export interface Services {
 
 /** Every use case, wired in the order in which they need one another. */
 export function composeServices(deps: ServiceDependencies): Services {
-  const { config, policy, stores, trail, signals, box, digest, clock, random, metrics, log } = deps;
+  const { config, policy, stores, outages, trail, signals, box, digest, clock, random, metrics, log } = deps;
   const budget: BudgetLimits = {
     shortAttempts: config.budget.short_attempts,
     shortLockMs: config.budget.short_lock,
     hardAttempts: config.budget.hard_attempts,
   };
-  const made = { trail, signals, clock, random, metrics, log, box };
+  const made = { outages, trail, signals, clock, random, metrics, log, box };
   const claims = new RequestClaims({ clock, digest, ttlMs: REQUEST_TTL });
   const lanes = new Lanes({ maxWaiting: MAX_WAITING_PROOFS });
   const receipts = new Receipts({

@@ -14,6 +14,7 @@ import type { AuditLog } from '#src/ports/audit.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { ENROLLABLE } from '#src/services/factors/enrollment.ts';
+import type { Outages } from '#src/services/outages.ts';
 import type { Trail } from '#src/services/trail.ts';
 import { AdminServer, type Verdict } from '#src/transport/admin/admin-server.ts';
 import { mount } from '#src/transport/call.ts';
@@ -46,6 +47,7 @@ export interface TransportDependencies {
   readonly services: Services;
   readonly audit: AuditLog;
   readonly buffer: AuditBufferWatch;
+  readonly outages: Outages;
   readonly trail: Trail;
   readonly operatorToken: string;
   readonly clock: Clock;
@@ -70,7 +72,7 @@ export interface Transport extends AsyncDisposable {
 }
 
 export function composeTransport(deps: TransportDependencies): Transport {
-  const { config, services, metrics, log, clock } = deps;
+  const { config, services, outages, metrics, log, clock } = deps;
   const realms = { names: new Set(config.realms), defaultRealm: config.realms[0] ?? 'default' };
   const health = new HealthService();
   const qr = new QrRenderer({ clock });
@@ -80,7 +82,7 @@ export function composeTransport(deps: TransportDependencies): Transport {
       mount(ChallengeService, challengeHandlers({ ...services.engine, realms })),
       mount(FactorService, factorHandlers({ factors: services.factors, qr, realms, log })),
       mount(AuditService, auditHandlers({ reader: services.auditReader, realms })),
-      mount(AdminService, adminHandlers({ operations: services.operations, realms, info: about(deps) })),
+      mount(AdminService, adminHandlers({ operations: services.operations, outages, realms, info: about(deps) })),
       health.mounted,
       ...(config.reflection ? reflection([...API_SERVICES, Health]) : []),
     ],
@@ -89,6 +91,7 @@ export function composeTransport(deps: TransportDependencies): Transport {
   const pipeline = new Pipeline({
     trail: deps.trail,
     realms,
+    outages,
     metrics,
     log,
     clock,
@@ -217,8 +220,9 @@ function alive({ lag, fatal }: TransportDependencies): Verdict {
     : { ok: false, lines: [`event loop is ${Math.round(late)} ms late`] };
 }
 
+/** The lines say what is in the way, or what is missing all the same. */
 async function readiness(
-  { buffer, fatal }: TransportDependencies,
+  { buffer, fatal, outages }: TransportDependencies,
   listening: boolean,
   draining: boolean,
 ): Promise<Verdict> {
@@ -231,7 +235,8 @@ async function readiness(
     if (!status) lines.push('the audit buffer does not answer');
     else if (!status.writable) lines.push('the audit buffer takes no events, so nothing is granted');
   }
-  return { ok: lines.length === 0, lines };
+  const { ready, lines: missing } = outages.readiness();
+  return { ok: ready && lines.length === 0, lines: [...lines, ...missing] };
 }
 
 function tcp(address: { readonly host: string; readonly port: number } | undefined): readonly ListenAddress[] {

@@ -1,4 +1,6 @@
+import type { Sensitivity } from '../domain/action.ts';
 import type { Challenge, ChallengePurpose } from '../domain/challenge.ts';
+import type { Work } from '../domain/outage.ts';
 import type { Session } from '../domain/session.ts';
 import type { EpochMs } from '../domain/time.ts';
 
@@ -7,6 +9,14 @@ import type { EpochMs } from '../domain/time.ts';
 /** Turns a session token into its session, or undefined for anything that is not good right now. No hijack check. */
 export interface SessionAuthority {
   authenticate(realm: string, token: string): Promise<Session | undefined>;
+}
+
+/** Keeps what may not go on in an outage from going on. */
+export interface OutageGate {
+  /** Names of what is away, as `redis,postgres`; '' while nothing is: then there is nothing to ask `admit`. */
+  readonly degraded: string;
+  /** Throws Fault(unavailable, STORE_UNAVAILABLE) where domain/outage.ts refuses the work as things stand. */
+  admit(work: Work, sensitivity: Sensitivity): void;
 }
 
 /** The verified content of a receipt. Its single use is not spent by verifying. */

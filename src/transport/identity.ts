@@ -8,6 +8,9 @@ export const CLIENT_HEADER = 'x-sallyport-client';
 /** The header that finds a call again in log and trail: taken from the caller if it sends a usable one, and always answered. */
 export const REQUEST_ID_HEADER = 'x-request-id';
 
+/** The header of every answer while the sidecar is degraded: names of what is away, as `redis,postgres`. */
+export const DEGRADED_HEADER = 'sallyport-degraded';
+
 /** What a caller's own request id may look like, so that it can stand in logs and events as it is. */
 export function usableRequestId(value: string | undefined): value is string {
   return value !== undefined && /^[A-Za-z0-9._:-]{1,64}$/.test(value);

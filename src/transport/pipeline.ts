@@ -3,6 +3,7 @@ import { Fault } from '../domain/faults.ts';
 import { type DurationMs, SECOND } from '../domain/time.ts';
 import type { Clock } from '../ports/runtime.ts';
 import type { Log, RpcMetrics } from '../ports/telemetry.ts';
+import type { OutageGate } from '../services/contracts.ts';
 import type { Trail } from '../services/trail.ts';
 import type { Protocol } from './call.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -26,6 +27,7 @@ export interface PipelineLimits {
 export interface PipelineOptions {
   readonly trail: Pick<Trail, 'draft' | 'refused'>;
   readonly realms: Realms;
+  readonly outages: Pick<OutageGate, 'degraded'>;
   readonly metrics: RpcMetrics;
   readonly log: Log;
   readonly clock: Clock;
@@ -68,6 +70,11 @@ export class Pipeline {
   /** How many calls have no final status yet. */
   get liveCalls(): number {
     return this.#live.size;
+  }
+
+  /** The value of DEGRADED_HEADER as things stand; '' for none. */
+  get degraded(): string {
+    return this.#options.outages.degraded;
   }
 
   /** A call came in. Each must be settled. */

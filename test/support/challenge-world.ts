@@ -21,6 +21,7 @@ import { Lanes } from '#src/services/lanes.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
 import { Trail } from '#src/services/trail.ts';
 import { ManualClock } from './clock.ts';
+import { outageWorld } from './fake-dependencies.ts';
 import { MemoryAttemptStore, MemoryChallengeState, MemoryChallengeStore } from './memory-challenge-store.ts';
 import { shippedPolicy } from './policies.ts';
 import { SeededRandom } from './random.ts';
@@ -179,6 +180,7 @@ export function challengeWorld({ policy, seed = 'challenges', ...options }: Worl
       ...over,
     });
   const receipts = receiptsOver();
+  const { dependencies, outages } = outageWorld({ trail, clock, metrics, log });
   /** Another sidecar over the same stores; signals are shared, memory is not. */
   const sidecar = () =>
     new ChallengeEngine({
@@ -205,6 +207,7 @@ export function challengeWorld({ policy, seed = 'challenges', ...options }: Worl
       signals,
       claims: new RequestClaims({ clock, digest: new HmacKeyedDigest({ ring }), ttlMs: HOUR }),
       lanes: new Lanes({ maxWaiting: 256 }),
+      outages,
       trail,
       metrics,
       log,
@@ -225,6 +228,8 @@ export function challengeWorld({ policy, seed = 'challenges', ...options }: Worl
     sessions,
     checker,
     signals,
+    dependencies,
+    outages,
     receipts,
     receiptsOver,
     sidecar,

@@ -15,6 +15,7 @@ import type { CreatedSession, NewSession } from '#src/services/sessions/session-
 import { type SessionOptions, Sessions } from '#src/services/sessions/sessions.ts';
 import { Trail } from '#src/services/trail.ts';
 import { ManualClock } from './clock.ts';
+import { outageWorld } from './fake-dependencies.ts';
 import { MemorySessionStore } from './memory-session-store.ts';
 import { SeededRandom } from './random.ts';
 import { RecordingAudit } from './recording-audit.ts';
@@ -123,6 +124,7 @@ export function sessionWorld(options: Partial<SessionOptions> = {}, seed = 'sess
   const secrets = new AesGcmSecretBox({ ring, random });
   const claims = new RequestClaims({ clock, digest: new HmacKeyedDigest({ ring }), ttlMs: DAY });
   const trail = new Trail({ audit, clock, random, metrics, log, foldMs: MINUTE, maxFolding: 100 });
+  const { dependencies, outages } = outageWorld({ trail, clock, metrics, log });
   const make = (over: SessionStore = store) =>
     new Sessions({
       store: over,
@@ -132,6 +134,7 @@ export function sessionWorld(options: Partial<SessionOptions> = {}, seed = 'sess
       locator: { locate: (address) => PLACES[address] },
       agents: new BowserAgentParser(),
       secrets,
+      outages,
       trail,
       clock,
       random,
@@ -159,7 +162,23 @@ export function sessionWorld(options: Partial<SessionOptions> = {}, seed = 'sess
   const isGood = async (token: string, client?: ClientContext) =>
     (await sessions.validation.validate('default', token, client, APPLICATION)) !== undefined;
   const eventTypes = () => [...store.events, ...audit.events].map(({ type }) => type);
-  return { clock, metrics, log, audit, store, signals, receipts, trail, sessions, make, signIn, isGood, eventTypes };
+  return {
+    clock,
+    metrics,
+    log,
+    audit,
+    store,
+    signals,
+    receipts,
+    trail,
+    dependencies,
+    outages,
+    sessions,
+    make,
+    signIn,
+    isGood,
+    eventTypes,
+  };
 }
 
 export function expectCreated(created: CreatedSession): Extract<CreatedSession, { readonly outcome: 'created' }> {

@@ -2,6 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { systemClock } from '#src/adapters/system.ts';
 import type { EventDraft, EventType } from '#src/domain/audit-event.ts';
 import type { Caller, Role } from '#src/domain/caller.ts';
+import type { OutageGate } from '#src/services/contracts.ts';
 import type { EventFields } from '#src/services/trail.ts';
 import type { Mounted } from '#src/transport/call.ts';
 import { ConnectServer, type ConnectServerOptions } from '#src/transport/connect/connect-server.ts';
@@ -11,6 +12,7 @@ import { Listener, tokenCheck } from '#src/transport/identity.ts';
 import { API_SERVICES, methodTable } from '#src/transport/methods.ts';
 import { Pipeline, type PipelineLimits } from '#src/transport/pipeline.ts';
 import { CountingRpcMetrics } from './counting-rpc-metrics.ts';
+import { ALL_UP } from './fake-dependencies.ts';
 import { RecordingLog } from './recording-telemetry.ts';
 
 export const OPERATOR_TOKEN = 'op-0123456789abcdef';
@@ -63,6 +65,8 @@ export interface ServedOptions {
   readonly mounted?: readonly Mounted[];
   readonly roles?: readonly Role[];
   readonly limits?: Partial<PipelineLimits>;
+  /** Undefined: nothing is away. */
+  readonly outages?: Pick<OutageGate, 'degraded'>;
   readonly grpc?: Partial<GrpcServerOptions>;
 }
 
@@ -85,6 +89,7 @@ export class Served {
     this.pipeline = new Pipeline({
       trail: this.refusals,
       realms: { names: new Set(['default', 'shop']), defaultRealm: 'default' },
+      outages: options.outages ?? ALL_UP,
       metrics: this.metrics,
       log: this.log,
       clock: systemClock,

@@ -8,7 +8,7 @@ import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock, Random } from '#src/ports/runtime.ts';
 import type { Signals } from '#src/ports/signals.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
-import type { ReceiptAuthority, SessionAuthority } from '../contracts.ts';
+import type { OutageGate, ReceiptAuthority, SessionAuthority } from '../contracts.ts';
 import type { Lanes } from '../lanes.ts';
 import type { RequestClaims } from '../request-claims.ts';
 import type { Trail } from '../trail.ts';
@@ -57,6 +57,7 @@ export interface ChallengeEngineDependencies {
   readonly claims: RequestClaims;
   /** The same that confirmations of enrolments queue in. */
   readonly lanes: Lanes;
+  readonly outages: OutageGate;
   readonly trail: Trail;
   readonly metrics: Metrics;
   readonly log: Log;

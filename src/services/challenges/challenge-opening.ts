@@ -21,7 +21,7 @@ import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock, Random } from '#src/ports/runtime.ts';
-import type { SessionAuthority } from '../contracts.ts';
+import type { OutageGate, SessionAuthority } from '../contracts.ts';
 import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import type { EventFields, Trail } from '../trail.ts';
 import { type ChallengeEndings, eventFields } from './challenge-endings.ts';
@@ -43,6 +43,7 @@ export interface ChallengeOpeningDependencies extends ChallengeOpeningOptions {
   readonly sessions: SessionAuthority;
   readonly endings: ChallengeEndings;
   readonly claims: RequestClaims;
+  readonly outages: OutageGate;
   readonly trail: Trail;
   readonly clock: Clock;
   readonly random: Random;
@@ -63,12 +64,12 @@ export class ChallengeOpening {
    *
    * Faults: unauthenticated SESSION_INVALID, denied NOT_OWNER (session of somebody else) and POLICY_DENIED,
    * precondition MFA_NOT_ENROLLED and METHOD_NOT_OFFERED, limited SUBJECT_LOCKED and LIMIT_EXCEEDED,
-   * invalid FIELD_INVALID and REQUEST_ID_REUSED.
+   * invalid FIELD_INVALID and REQUEST_ID_REUSED, unavailable STORE_UNAVAILABLE.
    */
   async open(caller: Caller, command: OpenCommand): Promise<Challenge> {
     const session = await this.#session(caller, command);
     const subject = session?.subject ?? command.subject;
-    const { factors, attempts, clock, policy, decide } = this.#deps;
+    const { factors, attempts, clock, outages, policy, decide } = this.#deps;
     const [held, budget] = await Promise.all([
       factors.list(command.realm, subject, clock.now()),
       attempts.read(command.realm, subject),
@@ -85,6 +86,7 @@ export class ChallengeOpening {
       ...(command.sensitivity === undefined ? {} : { sensitivity: command.sensitivity }),
       ...(session?.mfaAt === undefined ? {} : { mfaAt: session.mfaAt }),
     });
+    if (outages.degraded !== '') outages.admit('open_challenge', decision.sensitivity);
     const asked = { caller, command, subject, session, decision, now };
     if (decision.verdict === 'deny') {
       throw this.#refuse(asked, 'denied', 'POLICY_DENIED', 'the policy denies this action', {

@@ -63,7 +63,7 @@ export class SessionRenewal {
 
   async #relabel(change: SessionChange, caller: Caller): Promise<ChangedSession | undefined> {
     const { cache, clock, store, trail, uses, validation } = this.#deps;
-    const valid = await validation.validate(change.realm, change.token, change.client, caller);
+    const valid = await validation.check(change.realm, change.token, change.client, caller);
     if (!valid) return undefined;
     const { session } = valid;
     if (change.labels === undefined) return { session, token: '' };

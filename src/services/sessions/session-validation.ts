@@ -1,3 +1,4 @@
+import type { Sensitivity } from '#src/domain/action.ts';
 import type { Caller, ClientContext } from '#src/domain/caller.ts';
 import { livenessAt, type Session } from '#src/domain/session.ts';
 import { isSessionToken, tokenDigest } from '#src/domain/session-token.ts';
@@ -5,7 +6,7 @@ import type { EpochMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Metrics } from '#src/ports/telemetry.ts';
-import type { SessionAuthority } from '../contracts.ts';
+import type { OutageGate, SessionAuthority } from '../contracts.ts';
 import type { Trail } from '../trail.ts';
 import type { CachedSession, SessionCache, ValidSession } from './session-cache.ts';
 import type { SessionEndings } from './session-endings.ts';
@@ -18,6 +19,7 @@ export interface SessionValidationDependencies {
   readonly uses: SessionUses;
   readonly risk: SessionRiskWatch;
   readonly endings: SessionEndings;
+  readonly outages: OutageGate;
   readonly trail: Trail;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -34,8 +36,23 @@ export class SessionValidation implements SessionAuthority {
   /**
    * undefined for a token that is unknown, malformed, expired, idle or revoked; callers cannot tell which. Synchronous
    * when the session is in memory and its connection is the one of the last call, or absent, which means not checked.
+   * Throws Fault(unavailable, STORE_UNAVAILABLE) in an outage that use of this sensitivity does not go on in.
    */
   validate(
+    realm: string,
+    token: string,
+    client: ClientContext | undefined,
+    caller: Caller,
+    sensitivity: Sensitivity = 'normal',
+  ): ValidSession | undefined | Promise<ValidSession | undefined> {
+    const { outages } = this.#deps;
+    if (outages.degraded !== '' && isSessionToken(token)) outages.admit('validate_session', sensitivity);
+    const answer = this.check(realm, token, client, caller);
+    return answer instanceof Promise ? this.#admitted(answer, sensitivity) : answer;
+  }
+
+  /** As `validate`, for callers that go on to what decides for itself whether it can be done in an outage. */
+  check(
     realm: string,
     token: string,
     client: ClientContext | undefined,
@@ -70,6 +87,14 @@ export class SessionValidation implements SessionAuthority {
   /** The session of a token, ended ones too; for signing out, which changes nothing the second time. */
   async find(realm: string, token: string): Promise<Session | undefined> {
     return isSessionToken(token) ? this.#deps.store.findByTokenDigest(realm, tokenDigest(token)) : undefined;
+  }
+
+  /** An outage may have begun while the store was asked. */
+  async #admitted(pending: Promise<ValidSession | undefined>, sensitivity: Sensitivity) {
+    const answer = await pending;
+    const { outages } = this.#deps;
+    if (answer && outages.degraded !== '') outages.admit('validate_session', sensitivity);
+    return answer;
   }
 
   async #validateStored(

@@ -5,7 +5,7 @@ import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Signals } from '#src/ports/signals.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
-import type { ReceiptAuthority } from '../contracts.ts';
+import type { OutageGate, ReceiptAuthority } from '../contracts.ts';
 import { PageTokens } from '../page-tokens.ts';
 import type { RequestClaims } from '../request-claims.ts';
 import type { Trail } from '../trail.ts';
@@ -43,6 +43,7 @@ export interface SessionsDependencies {
   readonly locator: Locator;
   readonly agents: UserAgentParser;
   readonly secrets: SecretBox;
+  readonly outages: OutageGate;
   readonly trail: Trail;
   readonly clock: Clock;
   readonly random: Random;
@@ -68,7 +69,7 @@ export class Sessions {
   readonly #uses: SessionUses;
 
   constructor(deps: SessionsDependencies) {
-    const { store, signals, secrets, trail, clock, random, metrics, log, claims, options } = deps;
+    const { store, signals, secrets, outages, trail, clock, random, metrics, log, claims, options } = deps;
     const cache = new SessionCache(signals, options.cacheEntries);
     const connections = new SessionConnections(deps.locator, deps.agents);
     const pageTokens = new PageTokens(secrets);
@@ -77,7 +78,7 @@ export class Sessions {
     const uses = new SessionUses({ store, clock, log, flushMs, maxPending: Math.max(1_000, options.cacheEntries) });
     const endings = new SessionEndings({ store, cache, signals, trail, metrics, clock });
     const risk = new SessionRiskWatch({ store, connections, endings, uses, trail, metrics, clock, reactions });
-    const validation = new SessionValidation({ store, cache, uses, risk, endings, trail, metrics, clock });
+    const validation = new SessionValidation({ store, cache, uses, risk, endings, outages, trail, metrics, clock });
     const made = { store, receipts, connections, claims, secrets, trail, clock, random };
     this.validation = validation;
     this.endings = endings;

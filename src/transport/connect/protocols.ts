@@ -11,6 +11,7 @@ import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from
 import type { Fault } from '../../domain/faults.ts';
 import type { Endpoint } from '../endpoint.ts';
 import { toWireError } from '../errors.ts';
+import { DEGRADED_HEADER } from '../identity.ts';
 import type { LiveCall } from '../live-call.ts';
 import type { Pipeline } from '../pipeline.ts';
 import type { Pump } from '../pump.ts';
@@ -69,6 +70,8 @@ export function connectProtocols(endpoints: Iterable<Endpoint>, pipeline: Pipeli
     const handler = handlers.get(exchange.call.procedure);
     if (!handler) throw new Error('a call without a protocol handler');
     const answer = await handler({ ...universal, header, body: emptyBody(exchange.form) });
+    // Last, as on native gRPC: the call itself may be how the outage was noticed.
+    if (pipeline.degraded !== '') response.setHeader(DEGRADED_HEADER, pipeline.degraded);
     await universalResponseToNodeResponse(answer, response);
   };
 }

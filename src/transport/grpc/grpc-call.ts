@@ -4,7 +4,7 @@ import { Fault } from '../../domain/faults.ts';
 import { SECOND } from '../../domain/time.ts';
 import type { Clock } from '../../ports/runtime.ts';
 import { type Endpoint, messageTooLarge } from '../endpoint.ts';
-import { CLIENT_HEADER, type Listener, REQUEST_ID_HEADER } from '../identity.ts';
+import { CLIENT_HEADER, DEGRADED_HEADER, type Listener, REQUEST_ID_HEADER } from '../identity.ts';
 import { endFault, type LiveCall } from '../live-call.ts';
 import type { Pipeline, UnarySink } from '../pipeline.ts';
 import type { Pump, StreamSink } from '../pump.ts';
@@ -164,7 +164,10 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
     this.host.pipeline.settle(this.live, fault);
     this.live.release();
     this.closed(fault);
-    this.#sendStatus.call(this.below, grpcStatus(fault, this.#headersSent ? '' : this.live.caller.correlationId));
+    const status = this.#headersSent
+      ? grpcStatus(fault)
+      : grpcStatus(fault, this.live.caller.correlationId, this.host.pipeline.degraded);
+    this.#sendStatus.call(this.below, status);
     this.#linger();
   }
 
@@ -173,6 +176,8 @@ export class GrpcCall extends ServerInterceptingCall implements UnarySink, Strea
     this.#headersSent = true;
     const headers = new Metadata();
     headers.set(REQUEST_ID_HEADER, this.live.caller.correlationId);
+    const { degraded } = this.host.pipeline;
+    if (degraded !== '') headers.set(DEGRADED_HEADER, degraded);
     this.below.sendMetadata(headers);
   }
 

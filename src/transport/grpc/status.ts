@@ -1,7 +1,7 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { Fault } from '../../domain/faults.ts';
 import { statusBytes, toWireError, type WireError } from '../errors.ts';
-import { REQUEST_ID_HEADER } from '../identity.ts';
+import { DEGRADED_HEADER, REQUEST_ID_HEADER } from '../identity.ts';
 
 const DETAILS = 'grpc-status-details-bin';
 
@@ -17,12 +17,13 @@ export function statusDetails(error: WireError): Buffer {
   return toBuffer(statusBytes(error));
 }
 
-/** `requestId` goes with it where no headers went before. */
-export function grpcStatus(fault: Fault, requestId = ''): GrpcStatus {
+/** `requestId` and `degraded` go with it where no headers went before. */
+export function grpcStatus(fault: Fault, requestId = '', degraded = ''): GrpcStatus {
   const error = toWireError(fault);
   const metadata = new Metadata();
   metadata.set(DETAILS, statusDetails(error));
   if (requestId !== '') metadata.set(REQUEST_ID_HEADER, requestId);
+  if (degraded !== '') metadata.set(DEGRADED_HEADER, degraded);
   return { code: error.code, details: error.message, metadata };
 }
 

@@ -3,11 +3,13 @@ import type { Method } from '#src/domain/method.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import { type AdminService, RunMode } from '#src/gen/sallyport/v1/admin_pb.js';
 import type { Operations } from '#src/services/operations.ts';
+import type { Outages } from '#src/services/outages.ts';
 import type { Handlers } from '../call.ts';
 import { methodToProto, type Realms, realmOf } from '../mapping/common.ts';
 
 export interface AdminHandlerDependencies {
   readonly operations: Operations;
+  readonly outages: Pick<Outages, 'mode' | 'degraded' | 'dependencies'>;
   readonly realms: Realms;
   readonly info: {
     readonly version: string;
@@ -18,23 +20,30 @@ export interface AdminHandlerDependencies {
   };
 }
 
+const MODES = { embedded: RunMode.EMBEDDED, shared: RunMode.SHARED, degraded: RunMode.DEGRADED } as const;
+
 export function adminHandlers(
   deps: AdminHandlerDependencies,
 ): Pick<Handlers<typeof AdminService>, 'unlockSubject' | 'getInfo'> {
-  const { operations, realms, info } = deps;
+  const { operations, outages, realms, info } = deps;
   return {
     unlockSubject: (request, call) =>
       operations.unlock(call.caller, realmOf(realms, request.realm), request.subject, request.reason),
     async getInfo() {
       return {
         version: info.version,
-        mode: RunMode.EMBEDDED,
+        mode: MODES[outages.mode],
         startTime: timestampFromMs(info.startedAt),
         realms: [...realms.names],
         mfaEnabled: info.mfaEnabled,
         methods: info.methods.map(methodToProto),
         auditChainId: await info.chainId(),
-        degraded: [],
+        degraded: outages.degraded === '' ? [] : outages.degraded.split(','),
+        dependencies: outages.dependencies.map(({ name, up, since }) => ({
+          name,
+          up,
+          sinceTime: timestampFromMs(since),
+        })),
       };
     },
   };

@@ -6,7 +6,7 @@ import type {
 } from '#src/gen/sallyport/v1/session_pb.js';
 import type { Sessions } from '#src/services/sessions/sessions.ts';
 import type { Handlers } from '../call.ts';
-import { clientFromProto, type Realms, realmOf } from '../mapping/common.ts';
+import { clientFromProto, type Realms, realmOf, sensitivityFromProto } from '../mapping/common.ts';
 import { revocationToProto, sessionToProto, validSessionToProto } from '../mapping/session.ts';
 
 export interface SessionHandlerDependencies {
@@ -42,7 +42,8 @@ export function sessionHandlers(deps: SessionHandlerDependencies): Handlers<type
     validateSession(request, call): ValidateSessionResponse | Promise<ValidateSessionResponse> {
       const realm = realmOf(realms, request.realm);
       const client = request.client && clientFromProto(request.client);
-      const valid = sessions.validation.validate(realm, request.token, client, call.caller);
+      const sensitivity = sensitivityFromProto(request.sensitivity);
+      const valid = sessions.validation.validate(realm, request.token, client, call.caller, sensitivity);
       if (valid instanceof Promise) return valid.then((later) => validSessionToProto(good(later)));
       return validSessionToProto(good(valid));
     },
