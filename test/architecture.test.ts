@@ -53,7 +53,10 @@ const ROOMS: Readonly<Record<string, { readonly is: string; readonly may: readon
   config: { is: 'settings', may: ['domain'] },
   cli: {
     is: 'the command line',
-    may: ['config', 'compose', 'domain', 'ports', 'version', 'adapters/audit', 'adapters/secrets', 'gen'],
+    may: [
+      ...['config', 'compose', 'domain', 'ports', 'version', 'gen'],
+      ...['adapters/audit', 'adapters/secrets', 'adapters/postgres', 'adapters/system'],
+    ],
   },
   compose: {
     is: 'wiring; knows everything but the command line',

@@ -20,6 +20,11 @@ const COMMANDS: readonly Entry[] = [
     load: async (program, io) => (await import('./serve.ts')).registerServe(program, io),
   },
   {
+    name: 'migrate',
+    summary: 'bring the schema of the central PostgreSQL up to date, and give roles their rights',
+    load: async (program, io) => (await import('./migrate.ts')).registerMigrate(program, io),
+  },
+  {
     name: 'demo',
     summary: 'play the whole journey in this terminal: enrolment, challenge, receipt, trail',
     load: async (program, io) => (await import('./demo.ts')).registerDemo(program, io),
@@ -50,6 +55,7 @@ const EXAMPLES = `
 Examples:
   $ sallyport serve                                    embedded, on SQLite, nothing to set up
   $ sallyport serve -c sallyport.yaml --set log.level=debug
+  $ sallyport migrate --url-file owner.url             the central PostgreSQL, where sidecars share one
   $ sallyport demo
   $ sallyport policy test --action transfer.create --sensitivity critical --enrolled totp
   $ sallyport config check sallyport.yaml
