@@ -1,8 +1,9 @@
-// Makes src/gen: from proto/ and the standard protos that ship inside npm packages, and from the SQL migrations. Never
-// edit its output.
+// Makes src/gen: from proto/ and the standard protos that ship inside npm packages, from the SQL migrations, and from
+// the Lua scripts. Never edit its output.
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { compileScripts } from './lua-scripts.mjs';
 import { compileMigrations } from './sql-migrations.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -10,3 +11,4 @@ rmSync(new URL('../src/gen', import.meta.url), { recursive: true, force: true })
 const run = spawnSync(`${root}/node_modules/.bin/buf`, ['generate'], { cwd: root, stdio: 'inherit' });
 if (run.status !== 0) process.exit(run.status ?? 1);
 compileMigrations();
+compileScripts();

@@ -64,7 +64,14 @@ export function prepare() {
       '--loglevel=error',
     ]),
   );
-  const generated = ['proto', 'src/adapters/sql/migrations', 'scripts/gen.mjs', 'buf.gen.yaml', 'package-lock.json'];
+  const generated = [
+    'proto',
+    'src/adapters/sql/migrations',
+    'src/adapters/redis/scripts',
+    'scripts/gen.mjs',
+    'buf.gen.yaml',
+    'package-lock.json',
+  ];
   once('generated', generated, ['src/gen'], () => run('generating code', nodeBinary, ['scripts/gen.mjs']));
   once('built', ['src', 'proto', 'scripts/build.mjs', 'package-lock.json'], ['dist/main.mjs'], () =>
     run('building', nodeBinary, ['scripts/build.mjs']),
