@@ -34,7 +34,9 @@ export async function checkServer(sql: Statements): Promise<readonly string[]> {
     );
   }
   if (row['schema'] === null) {
-    throw refusal('no schema of the search_path is there: create one, or ALTER ROLE … SET search_path');
+    throw refusal(
+      'the role may use no schema of its search_path: run sallyport migrate --grant-to for it, or correct ALTER ROLE … SET search_path',
+    );
   }
   return (['fsync', 'pages', 'synchronous'] as const)
     .filter((name) => text(row, name) === 'off')
