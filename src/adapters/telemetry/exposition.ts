@@ -4,7 +4,7 @@ import type { CounterTally, Gauge, HistogramTally } from './tally.ts';
 export interface Exposed {
   readonly counters: readonly CounterTally[];
   readonly histograms: readonly HistogramTally[];
-  /** With whole names. */
+  /** With whole names. Those of one name are one metric: they have the same labels with other values. */
   readonly gauges: readonly Gauge[];
 }
 
@@ -23,14 +23,14 @@ export function exposition({ counters, histograms, gauges }: Exposed): () => Pro
       },
     });
   }
-  for (const gauge of gauges) {
-    const { labels = {}, read } = gauge;
-    const config = { name: gauge.name, help: gauge.help, labelNames: Object.keys(labels), registers: [registry] };
-    if (gauge.kind === 'gauge') {
+  for (const [name, family] of Map.groupBy(gauges, (gauge) => gauge.name)) {
+    const { help = '', kind, labels = {} } = family[0] ?? {};
+    const config = { name, help, labelNames: Object.keys(labels), registers: [registry] };
+    if (kind === 'gauge') {
       new PromGauge({
         ...config,
         collect() {
-          this.set(labels, read());
+          for (const { labels: own = {}, read } of family) this.set(own, read());
         },
       });
     } else {
@@ -38,7 +38,7 @@ export function exposition({ counters, histograms, gauges }: Exposed): () => Pro
         ...config,
         collect() {
           this.reset();
-          this.inc(labels, read());
+          for (const { labels: own = {}, read } of family) this.inc(own, read());
         },
       });
     }
