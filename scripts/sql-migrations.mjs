@@ -6,15 +6,27 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 const source = new URL('../src/adapters/sql/migrations/', import.meta.url);
 const target = new URL('../src/gen/sql/', import.meta.url);
 
-/** Statements end with a semicolon at the end of a line; comments stand on lines of their own. */
-function statementsOf(text) {
-  return text
-    .split('\n')
-    .filter((line) => !line.startsWith('--'))
-    .join('\n')
-    .split(/;[ \t]*(?:\n|$)/)
-    .map((statement) => statement.trim())
-    .filter((statement) => statement !== '');
+/**
+ * Statements end with a semicolon at the end of a line; comments stand on lines of their own. Bodies of functions between
+ * dollar quotes (`$$`, `$name$`) stay whole, with their semicolons and comments.
+ */
+export function statementsOf(text) {
+  const statements = [];
+  let lines = [];
+  let quote;
+  for (const line of text.split('\n')) {
+    if (quote === undefined && line.startsWith('--')) continue;
+    for (const [tag] of line.matchAll(/\$(?:[A-Za-z_]\w*)?\$/g)) {
+      if (quote === undefined) quote = tag;
+      else if (quote === tag) quote = undefined;
+    }
+    lines.push(line);
+    if (quote !== undefined || !/;[ \t]*$/.test(line)) continue;
+    statements.push(lines.join('\n').trim().replace(/;$/, ''));
+    lines = [];
+  }
+  if (lines.join('').trim() !== '') throw new Error(`a statement has no end: ${lines.join('\n').trim().slice(0, 80)}`);
+  return statements.filter((statement) => statement !== '');
 }
 
 function migrationsOf(dialect) {

@@ -331,6 +331,96 @@ export function describeSessionStore(name: string, make: MakeStores): void {
       expect(await stores.sessions.revocationsAfter(realm, 0, 10)).toEqual({ entries: [], oldest: 7, head: 6 });
     });
 
+    it('logs each change of a session among the ends, without gaps, and the ends alone as revocations', async () => {
+      const realm = `realm-${person()}`;
+      expect(await stores.sessions.changesAfter(realm, 0, 10)).toEqual({ entries: [], oldest: 1, head: 0 });
+      const session = sessionOf({ realm });
+      const { id: sessionId, subject } = session;
+      await stores.sessions.create(createOf(session));
+      const turned = rotation(session, { realm, now: T0 + 1 });
+      await stores.sessions.rotate(turned);
+      await stores.sessions.noteRisk({ ...risk(session, ['ADDRESS_CHANGED']), realm, now: T0 + 2 });
+      await stores.sessions.setLabels({ realm, sessionId, labels: { a: 'b' }, now: T0 + 3, events: [] });
+      const target = { kind: 'ids' as const, sessionIds: [sessionId] };
+      await stores.sessions.end(ending([], { realm, target, now: T0 + 4 }));
+      const of = { realm, sessionId, subject };
+      const entries = [
+        { ...of, position: 1, at: T0 + 1 },
+        { ...of, position: 2, at: T0 + 2 },
+        { ...of, position: 3, at: T0 + 3 },
+        { ...of, position: 4, at: T0 + 4, endReason: 'REVOKED' },
+      ];
+      expect(await stores.sessions.changesAfter(realm, 0, 10)).toEqual({ entries, oldest: 1, head: 4 });
+      expect(await stores.sessions.changesAfter(realm, 1, 2)).toEqual({
+        entries: entries.slice(1, 3),
+        oldest: 1,
+        head: 4,
+      });
+      expect(await stores.sessions.changesAfter(realm, 4, 2)).toEqual({ entries: [], oldest: 1, head: 4 });
+      expect(await stores.sessions.revocationsAfter(realm, 0, 1)).toEqual({
+        entries: [{ ...of, position: 4, reason: 'REVOKED', endedAt: T0 + 4 }],
+        oldest: 1,
+        head: 4,
+      });
+      await stores.sessions.purge(T0 + 3, 1_000);
+      expect(await stores.sessions.changesAfter(realm, 0, 10)).toEqual({
+        entries: entries.slice(2),
+        oldest: 3,
+        head: 4,
+      });
+    });
+
+    it('logs no change for what changed nothing', async () => {
+      const realm = `realm-${person()}`;
+      const session = sessionOf({ realm });
+      await stores.sessions.create(createOf(session));
+      await stores.sessions.noteRisk({ ...risk(session, ['ADDRESS_CHANGED']), realm });
+      await stores.sessions.noteRisk({ ...risk(session, ['ADDRESS_CHANGED']), realm });
+      await stores.sessions.touch([{ realm, sessionId: session.id, lastUsedAt: T0 + 5 }]);
+      const spent = burnOf();
+      await stores.challenges.burnReceipt({ ...spent, realm, now: T0, events: [] });
+      await stores.sessions.rotate(rotation(session, { realm, receipt: spent }));
+      const target = { kind: 'ids' as const, sessionIds: [session.id] };
+      await stores.sessions.end(ending([], { realm, target, reason: 'IDLE' }));
+      expect(await stores.sessions.changesAfter(realm, 0, 10)).toMatchObject({ head: 1 });
+    });
+
+    it('gives each of many parallel changes a position of its own, and each session one end', async () => {
+      const realm = `realm-${person()}`;
+      const sessions = Array.from({ length: 20 }, () => sessionOf({ realm }));
+      for (const session of sessions) await stores.sessions.create(createOf(session));
+      const target = { kind: 'ids' as const, sessionIds: sessions.map(({ id }) => id) };
+      const backwards = { ...target, sessionIds: target.sessionIds.toReversed() };
+      const changed = sessions.map((session) =>
+        stores.sessions.noteRisk({ ...risk(session, ['AGENT_CHANGED']), realm }),
+      );
+      const ends = await Promise.all([
+        stores.sessions.end(ending([], { realm, target })),
+        stores.sessions.end(ending([], { realm, target: backwards })),
+      ]);
+      expect(
+        ends
+          .flat()
+          .map(({ id }) => id)
+          .toSorted(),
+      ).toEqual(target.sessionIds.toSorted());
+      const noted = tally(await Promise.all(changed))['noted'] ?? 0;
+      const { entries, head } = await stores.sessions.changesAfter(realm, 0, 100);
+      expect(head).toBe(20 + noted);
+      expect(entries.map(({ position }) => position)).toEqual(Array.from({ length: head }, (_, index) => index + 1));
+      expect(entries.filter(({ endReason }) => endReason !== undefined)).toHaveLength(20);
+    });
+
+    it('notes the uses of many sessions at once', async () => {
+      const sessions: Session[] = [];
+      for (let index = 0; index < 40; index += 1) sessions.push(await signIn());
+      const uses = sessions.map(({ id }, index) => ({ realm: REALM, sessionId: id, lastUsedAt: T0 + 1 + index }));
+      await Promise.all([stores.sessions.touch(uses), stores.sessions.touch(uses.toReversed())]);
+      for (const [index, { id }] of sessions.entries()) {
+        expect(await stores.sessions.read(REALM, id)).toMatchObject({ lastUsedAt: T0 + 1 + index });
+      }
+    });
+
     it('collects ended sessions from before, and none that lives', async () => {
       const [ended, alive] = [await signIn(), await signIn()];
       await stores.sessions.end(ending([ended.id], { now: T0 + 10 }));

@@ -107,28 +107,30 @@ CREATE TABLE request_claims (
 
 CREATE INDEX request_claims_expiry ON request_claims (expires_at);
 
-CREATE TABLE revocation_heads (
-  realm TEXT NOT NULL PRIMARY KEY,
-  head INTEGER NOT NULL,
-  trimmed INTEGER NOT NULL CHECK (trimmed <= head)
-) STRICT;
-
-CREATE TABLE revocations (
-  realm TEXT NOT NULL,
-  position INTEGER NOT NULL,
-  session_id TEXT NOT NULL UNIQUE,
-  subject TEXT NOT NULL,
-  reason TEXT NOT NULL,
-  ended_at INTEGER NOT NULL,
-  PRIMARY KEY (realm, position)
-) STRICT;
-
 CREATE TABLE schema_migrations (
   version INTEGER NOT NULL PRIMARY KEY,
   name TEXT NOT NULL,
   checksum TEXT NOT NULL,
   applied_at BIGINT NOT NULL
 );
+
+CREATE TABLE session_change_heads (
+  realm TEXT NOT NULL PRIMARY KEY,
+  head INTEGER NOT NULL,
+  trimmed INTEGER NOT NULL CHECK (trimmed <= head)
+) STRICT;
+
+CREATE TABLE session_changes (
+  realm TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  session_id TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  end_reason TEXT,
+  changed_at INTEGER NOT NULL,
+  PRIMARY KEY (realm, position)
+) STRICT;
+
+CREATE UNIQUE INDEX session_changes_one_end ON session_changes (session_id) WHERE end_reason IS NOT NULL;
 
 CREATE TABLE sessions (
   id TEXT NOT NULL PRIMARY KEY,

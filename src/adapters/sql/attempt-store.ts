@@ -2,7 +2,7 @@ import type { EventDraft } from '#src/domain/audit-event.ts';
 import { type Budget, spendAttempt } from '#src/domain/failure-budget.ts';
 import type { AttemptStore, SpendAttempt } from '#src/ports/attempt-store.ts';
 import { readBudget, restoreBudget, writeBudget } from './budget-rows.ts';
-import type { SqlExecutor } from './executor.ts';
+import { readerOf, type SqlExecutor } from './executor.ts';
 import { attemptRepeatOf, storeAttempt } from './request-claims.ts';
 
 export class SqlAttemptStore implements AttemptStore {
@@ -15,6 +15,7 @@ export class SqlAttemptStore implements AttemptStore {
   spend(command: SpendAttempt): ReturnType<AttemptStore['spend']> {
     const { realm, subject, limits, now, request } = command;
     return this.#sql.unit(async (tx) => {
+      await tx.alone(realm, subject);
       const repeat = await attemptRepeatOf(tx, request, now);
       if (repeat) return repeat;
       const spend = spendAttempt(await readBudget(tx, realm, subject), limits, now);
@@ -27,11 +28,12 @@ export class SqlAttemptStore implements AttemptStore {
   }
 
   read(realm: string, subject: string): Promise<Budget> {
-    return this.#sql.unit((tx) => readBudget(tx, realm, subject));
+    return readBudget(readerOf(this.#sql), realm, subject);
   }
 
   unlock(realm: string, subject: string, events: readonly EventDraft[]): Promise<{ readonly wasLocked: boolean }> {
     return this.#sql.unit(async (tx) => {
+      await tx.alone(realm, subject);
       const budget = await readBudget(tx, realm, subject);
       if (budget.consecutive === 0 && !budget.hardLocked) return { wasLocked: false };
       await restoreBudget(tx, realm, subject);

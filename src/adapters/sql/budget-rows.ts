@@ -4,8 +4,8 @@ import { whole } from './row.ts';
 
 /** The failure budget as one row per person; no row is a fresh budget. */
 
-export async function readBudget(tx: Tx, realm: string, subject: string): Promise<Budget> {
-  const [row] = await tx.all(
+export async function readBudget(reader: Pick<Tx, 'all'>, realm: string, subject: string): Promise<Budget> {
+  const [row] = await reader.all(
     'SELECT recent, consecutive, locked_until, hard_locked FROM attempts WHERE realm = $1 AND subject = $2',
     realm,
     subject,

@@ -37,8 +37,12 @@ export function challengeOf(row: Row): Challenge {
   };
 }
 
-export async function readChallenge(tx: Tx, realm: string, id: string): Promise<Challenge | undefined> {
-  const [row] = await tx.all('SELECT * FROM challenges WHERE id = $1 AND realm = $2', id, realm);
+export async function readChallenge(
+  reader: Pick<Tx, 'all'>,
+  realm: string,
+  id: string,
+): Promise<Challenge | undefined> {
+  const [row] = await reader.all('SELECT * FROM challenges WHERE id = $1 AND realm = $2', id, realm);
   return row && challengeOf(row);
 }
 

@@ -10,11 +10,14 @@ import type {
 } from '#src/ports/challenge-store.ts';
 import { restoreBudget } from './budget-rows.ts';
 import { challengeOf, insertChallenge, readChallenge } from './challenge-rows.ts';
-import type { SqlExecutor, Tx } from './executor.ts';
+import { readerOf, type SqlExecutor, type Tx, UnitConflict } from './executor.ts';
 import { claimProof } from './proof-claims.ts';
 import { burnReceipt, purgeReceipts } from './receipt-burns.ts';
 import { approveAttempt, purgeClaims, repeatOf, storeClaim } from './request-claims.ts';
 import { whole } from './row.ts';
+
+/** Nobody's name: purges of several sidecars come one after the other, as they are after the same rows. */
+const PURGE = ['', 'purge of challenges'] as const;
 
 export class SqlChallengeStore implements ChallengeStore {
   readonly #sql: SqlExecutor;
@@ -27,6 +30,7 @@ export class SqlChallengeStore implements ChallengeStore {
     const { challenge, request } = command;
     const now = challenge.createdAt;
     return this.#sql.unit(async (tx) => {
+      await tx.alone(challenge.realm, challenge.subject);
       const repeat = await repeatOf(tx, request, now);
       if (repeat) return repeat;
       if (!isTerminal(challenge.state)) {
@@ -41,7 +45,7 @@ export class SqlChallengeStore implements ChallengeStore {
   }
 
   read(realm: string, challengeId: string): Promise<Challenge | undefined> {
-    return this.#sql.unit((tx) => readChallenge(tx, realm, challengeId));
+    return readChallenge(readerOf(this.#sql), realm, challengeId);
   }
 
   async advance(command: Parameters<ChallengeStore['advance']>[0]): ReturnType<ChallengeStore['advance']> {
@@ -59,12 +63,15 @@ export class SqlChallengeStore implements ChallengeStore {
       }
       const [row] = await tx.all(
         `UPDATE challenges SET state = $3, chosen_method = $4
-         WHERE id = $1 AND realm = $2 AND settled_at IS NULL AND expires_at > $5 RETURNING *`,
+         WHERE id = $1 AND realm = $2 AND settled_at IS NULL AND expires_at > $5
+           AND state = $6 AND chosen_method IS NOT DISTINCT FROM $7 RETURNING *`,
         challengeId,
         realm,
         state,
         chosenMethod ?? null,
         now,
+        current.state,
+        current.chosenMethod ?? null,
       );
       return { outcome: 'advanced', challenge: challengeOf(changed(row)) };
     });
@@ -73,6 +80,9 @@ export class SqlChallengeStore implements ChallengeStore {
   approve(command: ApproveChallenge): ReturnType<ChallengeStore['approve']> {
     const { realm, challengeId, proof, now } = command;
     return this.#sql.unit(async (tx) => {
+      const known = await readChallenge(tx, realm, challengeId);
+      if (!known) return { outcome: 'missing' };
+      await tx.alone(realm, known.subject);
       const current = await readChallenge(tx, realm, challengeId);
       if (!current) return { outcome: 'missing' };
       const seen = asOf(current, now);
@@ -127,7 +137,10 @@ export class SqlChallengeStore implements ChallengeStore {
     return this.#sql.unit(async (tx) => {
       const repeat = await repeatOf(tx, request, now);
       if (repeat) return repeat;
-      if (!(await burnReceipt(tx, realm, command, now))) return { outcome: 'spent' };
+      if (!(await burnReceipt(tx, realm, command, now))) {
+        // By this very request, perhaps, since it was looked for: there is no person to be alone with here.
+        return (await repeatOf(tx, request, now)) ?? { outcome: 'spent' };
+      }
       await storeClaim(tx, request, now);
       tx.record(...command.events);
       return { outcome: 'burned' };
@@ -135,6 +148,7 @@ export class SqlChallengeStore implements ChallengeStore {
   }
 
   due(now: EpochMs, limit: number): Promise<readonly Challenge[]> {
+    // Long, and nobody waits for it: not among the quick reads.
     return this.#sql.unit(async (tx) => {
       const rows = await tx.all(
         'SELECT * FROM challenges WHERE settled_at IS NULL AND expires_at <= $1 ORDER BY expires_at, id LIMIT $2',
@@ -147,6 +161,7 @@ export class SqlChallengeStore implements ChallengeStore {
 
   purge(before: EpochMs, limit: number): Promise<number> {
     return this.#sql.unit(async (tx) => {
+      await tx.alone(...PURGE);
       const challenges = await tx.run(
         `DELETE FROM challenges
          WHERE id IN (
@@ -180,8 +195,8 @@ async function countOpen(tx: Tx, realm: string, subject: string, now: EpochMs): 
   return row ? whole(row, 'open') : 0;
 }
 
-/** Units run as if alone, so a guarded statement finds what was just read; undo everything if it did not. */
+/** The row of a guarded statement: there is none when another unit came in between what was read and the statement. */
 function changed<T>(row: T | undefined): T {
-  if (row === undefined) throw new Error('a challenge changed within a unit');
+  if (row === undefined) throw new UnitConflict('a challenge changed within a unit');
   return row;
 }

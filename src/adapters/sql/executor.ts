@@ -35,6 +35,11 @@ export interface SqlExecutor {
   read(sql: string, ...params: readonly SqlValue[]): Promise<readonly Row[]>;
 }
 
+/** Single reads in the form of those within a unit. */
+export function readerOf(sql: SqlExecutor): Pick<Tx, 'all'> {
+  return { all: (text, ...params) => sql.read(text, ...params) };
+}
+
 /** Something that the unit had read was changed by another before its own statement came. */
 export class UnitConflict extends Error {
   override readonly name = 'UnitConflict';

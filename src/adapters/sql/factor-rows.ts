@@ -1,6 +1,7 @@
 import type { BackupCodeHash, Consent, Factor } from '#src/domain/factor.ts';
 import type { Method } from '#src/domain/method.ts';
 import type { BackupCodeSet } from '#src/ports/factor-store.ts';
+import { valuesOf } from './batches.ts';
 import type { Row, Tx } from './executor.ts';
 import { bytes, optionalWhole, orNull, present, text, whole } from './row.ts';
 
@@ -32,14 +33,14 @@ function factorOf(row: Row): Factor {
   };
 }
 
-export async function readFactor(tx: Tx, realm: string, id: string): Promise<Factor | undefined> {
-  const [row] = await tx.all(`${SELECT_FACTOR} WHERE id = $1 AND realm = $2`, id, realm);
+export async function readFactor(reader: Pick<Tx, 'all'>, realm: string, id: string): Promise<Factor | undefined> {
+  const [row] = await reader.all(`${SELECT_FACTOR} WHERE id = $1 AND realm = $2`, id, realm);
   return row && factorOf(row);
 }
 
 /** All of a person's factors, oldest first, lapsed enrolments too. */
-export async function listFactors(tx: Tx, realm: string, subject: string): Promise<readonly Factor[]> {
-  const rows = await tx.all(
+export async function listFactors(reader: Pick<Tx, 'all'>, realm: string, subject: string): Promise<readonly Factor[]> {
+  const rows = await reader.all(
     `${SELECT_FACTOR} WHERE realm = $1 AND subject = $2 ORDER BY created_at, id`,
     realm,
     subject,
@@ -85,25 +86,20 @@ export async function replaceCodeSet(tx: Tx, set: BackupCodeSet): Promise<void> 
   );
   for (const row of old) await deleteFactor(tx, text(row, 'id'));
   await insertFactor(tx, set.factor);
-  for (const code of set.codes) {
-    await tx.run(
-      'INSERT INTO backup_codes (id, factor_id, selector, salt, hash) VALUES ($1, $2, $3, $4, $5)',
-      code.id,
-      set.factor.id,
-      code.selector,
-      code.salt,
-      code.hash,
-    );
-  }
+  // Sets are all of one size, so this is one text.
+  await tx.run(
+    `INSERT INTO backup_codes (id, factor_id, selector, salt, hash) VALUES ${valuesOf(set.codes.length, 5)}`,
+    ...set.codes.flatMap(({ id, selector, salt, hash }) => [id, set.factor.id, selector, salt, hash]),
+  );
 }
 
 export async function findCode(
-  tx: Tx,
+  reader: Pick<Tx, 'all'>,
   realm: string,
   subject: string,
   selector: string,
 ): Promise<(BackupCodeHash & { readonly factorId: string }) | undefined> {
-  const [row] = await tx.all(
+  const [row] = await reader.all(
     `SELECT backup_codes.* FROM backup_codes JOIN factors ON factors.id = backup_codes.factor_id
      WHERE factors.realm = $1 AND factors.subject = $2 AND factors.method = 'backup_code' AND factors.state = 'ACTIVE'
        AND backup_codes.selector = $3 AND backup_codes.spent_at IS NULL`,

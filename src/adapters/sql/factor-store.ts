@@ -8,7 +8,7 @@ import type {
   ReplaceBackupCodes,
 } from '#src/ports/factor-store.ts';
 import { restoreBudget } from './budget-rows.ts';
-import type { SqlExecutor, Tx } from './executor.ts';
+import { readerOf, type SqlExecutor, UnitConflict } from './executor.ts';
 import {
   deleteFactor,
   findCode,
@@ -32,6 +32,7 @@ export class SqlFactorStore implements FactorStore {
     const { factor, consent, receipt, now, request } = command;
     const { realm, subject } = factor;
     return this.#sql.unit(async (tx) => {
+      await tx.alone(realm, subject);
       const repeat = await repeatOf(tx, request, now);
       if (repeat) return repeat;
       const all = await listFactors(tx, realm, subject);
@@ -59,20 +60,19 @@ export class SqlFactorStore implements FactorStore {
     });
   }
 
-  list(realm: string, subject: string, now: number): Promise<readonly Factor[]> {
-    return this.#sql.unit(async (tx) => {
-      const all = await listFactors(tx, realm, subject);
-      return all.filter((factor) => isStanding(factor, now));
-    });
+  async list(realm: string, subject: string, now: number): Promise<readonly Factor[]> {
+    const all = await listFactors(readerOf(this.#sql), realm, subject);
+    return all.filter((factor) => isStanding(factor, now));
   }
 
   read(realm: string, factorId: string): Promise<Factor | undefined> {
-    return this.#sql.unit((tx) => readFactor(tx, realm, factorId));
+    return readFactor(readerOf(this.#sql), realm, factorId);
   }
 
   confirm(command: ConfirmFactor): ReturnType<FactorStore['confirm']> {
     const { realm, subject, factorId, backupCodes, now, request } = command;
     return this.#sql.unit(async (tx) => {
+      await tx.alone(realm, subject);
       const repeat = await confirmationRepeatOf(tx, request, now);
       if (repeat) return repeat;
       const all = await listFactors(tx, realm, subject);
@@ -80,7 +80,7 @@ export class SqlFactorStore implements FactorStore {
       if (!pending) return { outcome: 'missing' };
       if (pending.state === 'ACTIVE') return { outcome: 'already_active' };
       if (isOver(pending.expiresAt, now)) return { outcome: 'lapsed' };
-      await tx.run(
+      const confirmed = await tx.run(
         `UPDATE factors SET state = 'ACTIVE', confirmed_at = $2, last_step = $3, drift_steps = $4
          WHERE id = $1 AND state = 'PENDING'`,
         factorId,
@@ -88,6 +88,7 @@ export class SqlFactorStore implements FactorStore {
         command.step,
         command.driftSteps,
       );
+      if (confirmed !== 1) throw new UnitConflict('a factor changed within a unit');
       const replaced = all.find(({ id, state }) => id === pending.replaces && state === 'ACTIVE');
       if (replaced) await deleteFactor(tx, replaced.id);
       const backupCodesStored = backupCodes !== undefined && !all.some(({ method }) => method === 'backup_code');
@@ -106,6 +107,7 @@ export class SqlFactorStore implements FactorStore {
   remove(command: RemoveFactor): ReturnType<FactorStore['remove']> {
     const { realm, subject, factorId, mustKeepOneOf, now, request } = command;
     return this.#sql.unit(async (tx) => {
+      await tx.alone(realm, subject);
       const repeat = await repeatOf(tx, request, now);
       if (repeat) return repeat;
       const all = await listFactors(tx, realm, subject);
@@ -126,12 +128,13 @@ export class SqlFactorStore implements FactorStore {
   }
 
   replaceBackupCodes(command: ReplaceBackupCodes): ReturnType<FactorStore['replaceBackupCodes']> {
-    const { realm, now, request } = command;
+    const { realm, now, request, set } = command;
     return this.#sql.unit(async (tx) => {
+      await tx.alone(realm, set.factor.subject);
       const repeat = await repeatOf(tx, request, now);
       if (repeat) return repeat;
       if (!(await burnReceipt(tx, realm, command.receipt, now))) return { outcome: 'receipt_spent' };
-      await replaceCodeSet(tx, command.set);
+      await replaceCodeSet(tx, set);
       await storeClaim(tx, request, now);
       tx.record(...command.events);
       return { outcome: 'replaced' };
@@ -139,7 +142,7 @@ export class SqlFactorStore implements FactorStore {
   }
 
   findBackupCode(realm: string, subject: string, selector: string): ReturnType<FactorStore['findBackupCode']> {
-    return this.#sql.unit((tx: Tx) => findCode(tx, realm, subject, selector));
+    return findCode(readerOf(this.#sql), realm, subject, selector);
   }
 }
 

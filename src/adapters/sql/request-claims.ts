@@ -1,6 +1,6 @@
 import type { EpochMs } from '#src/domain/time.ts';
 import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
-import type { Tx } from './executor.ts';
+import { type Tx, UnitConflict } from './executor.ts';
 import { bytes, optionalWhole, orNull, text } from './row.ts';
 
 /**
@@ -84,8 +84,8 @@ async function insertClaim(tx: Tx, request: RequestClaim | undefined, now: Epoch
     request.expiresAt,
     now,
   );
-  // Units run as if alone, so a claim that was absent before cannot be there now; undo everything rather than act twice.
-  if (stored !== 1) throw new Error('a request id was claimed twice');
+  // Whoever claimed it in the meantime was first: undo everything rather than act twice.
+  if (stored !== 1) throw new UnitConflict('a request id was claimed twice');
 }
 
 async function findClaim(tx: Tx, request: RequestClaim | undefined, now: EpochMs): Promise<KnownClaim | undefined> {

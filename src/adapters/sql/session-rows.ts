@@ -1,8 +1,21 @@
 import type { Device, EndReason, Session, SessionRisk } from '#src/domain/session.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { Binding, SecretBox } from '#src/ports/runtime.ts';
+import { inBatches, paramsOf } from './batches.ts';
 import type { Row, SqlValue, Tx } from './executor.ts';
 import { bytes, json, optionalText, optionalWhole, orNull, present, text, whole } from './row.ts';
+
+/** Which sessions to end. */
+export interface EndRows {
+  readonly realm: string;
+  readonly ids: readonly string[];
+  readonly reason: EndReason;
+  readonly now: EpochMs;
+  /** Only those past their absolute or idle limit. */
+  readonly lapsed?: boolean;
+  /** Only those of this person. */
+  readonly subject?: string | undefined;
+}
 
 /** Reading and writing sessions. The device record (address, agent, place) is personal, so it is sealed to its row. */
 export class SessionRows {
@@ -13,8 +26,8 @@ export class SessionRows {
   }
 
   /** `where` begins after WHERE and may go on with ORDER BY and LIMIT. */
-  async select(tx: Tx, where: string, ...params: readonly SqlValue[]): Promise<readonly Session[]> {
-    const rows = await tx.all(`SELECT * FROM sessions WHERE ${where}`, ...params);
+  async select(reader: Pick<Tx, 'all'>, where: string, ...params: readonly SqlValue[]): Promise<readonly Session[]> {
+    const rows = await reader.all(`SELECT * FROM sessions WHERE ${where}`, ...params);
     return rows.map((row) => this.sessionOf(row));
   }
 
@@ -88,18 +101,38 @@ export class SessionRows {
     };
   }
 
-  /** Marks the session ended and enters it in the revocation log; undefined if it had ended before. */
-  async end(tx: Tx, session: Session, reason: EndReason, now: EpochMs): Promise<Session | undefined> {
-    const ended = await tx.run(
-      'UPDATE sessions SET ended_at = $3, end_reason = $4 WHERE id = $1 AND realm = $2 AND ended_at IS NULL',
-      session.id,
-      session.realm,
-      now,
-      reason,
-    );
-    if (ended !== 1) return undefined;
-    await appendRevocation(tx, session, reason, now);
-    return { ...session, endedAt: now, endReason: reason };
+  /** Whose session it is. */
+  async subjectOf(tx: Tx, realm: string, sessionId: string): Promise<string | undefined> {
+    const [row] = await tx.all('SELECT subject FROM sessions WHERE id = $1 AND realm = $2', sessionId, realm);
+    return row && text(row, 'subject');
+  }
+
+  /**
+   * Marks those sessions ended that are not, and that the guards hold for; answers them in the order of `ids`. Rows are
+   * taken in the order of their ids, so that two units never wait for one another.
+   */
+  async end(tx: Tx, { realm, ids, reason, now, ...guards }: EndRows): Promise<readonly Session[]> {
+    const ended = new Map<string, Session>();
+    for (const batch of inBatches([...new Set(ids)].toSorted())) {
+      const rows = await tx.all(
+        `UPDATE sessions SET ended_at = $2, end_reason = $3
+         WHERE realm = $1 AND id IN (${paramsOf(batch.length, 4)}) AND ended_at IS NULL
+           ${guards.lapsed ? 'AND lapses_at <= $2' : ''}
+           ${guards.subject === undefined ? '' : `AND subject = $${batch.length + 4}`}
+         RETURNING *`,
+        realm,
+        now,
+        reason,
+        ...batch,
+        ...(guards.subject === undefined ? [] : [guards.subject]),
+      );
+      for (const row of rows) ended.set(text(row, 'id'), this.sessionOf(row));
+    }
+    return ids.flatMap((id) => {
+      const session = ended.get(id);
+      ended.delete(id);
+      return session ? [session] : [];
+    });
   }
 
   #seal(session: Session): Uint8Array {
@@ -115,25 +148,6 @@ function riskOf(row: Row): SessionRisk | undefined {
 
 function riskColumns(risk: SessionRisk | undefined): readonly [string | null, 0 | 1] {
   return risk ? [JSON.stringify(risk.changes), risk.stepUpRequired ? 1 : 0] : [null, 0];
-}
-
-/** The head's row is locked until the unit commits, so positions become visible in their order. */
-async function appendRevocation(tx: Tx, session: Session, reason: EndReason, now: EpochMs): Promise<void> {
-  const [row] = await tx.all(
-    `INSERT INTO revocation_heads (realm, head, trimmed) VALUES ($1, 1, 0)
-     ON CONFLICT (realm) DO UPDATE SET head = revocation_heads.head + 1 RETURNING head`,
-    session.realm,
-  );
-  if (!row) throw new Error('the revocation log gave out no position');
-  await tx.run(
-    `INSERT INTO revocations (realm, position, session_id, subject, reason, ended_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-    session.realm,
-    whole(row, 'head'),
-    session.id,
-    session.subject,
-    reason,
-    now,
-  );
 }
 
 function bindingOf(realm: string, subject: string, id: string): Binding {

@@ -1,4 +1,4 @@
-import { livenessAt, MAX_NOTED_CHANGES, type Session } from '#src/domain/session.ts';
+import { livenessAt, MAX_NOTED_CHANGES, type Session, type SessionChange } from '#src/domain/session.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { SecretBox } from '#src/ports/runtime.ts';
 import type {
@@ -9,13 +9,17 @@ import type {
   SessionPage,
   SessionStore,
 } from '#src/ports/session-store.ts';
+import { inBatches, valuesOf } from './batches.ts';
 import { eventOfSession } from './derived-events.ts';
-import type { SqlExecutor, Tx } from './executor.ts';
+import { readerOf, type SqlExecutor, type Tx, UnitConflict } from './executor.ts';
 import { burnReceipt } from './receipt-burns.ts';
 import { repeatOf, storeClaim } from './request-claims.ts';
-import { revocationsAfter, trimRevocations } from './revocation-log.ts';
-import { present } from './row.ts';
+import { present, text } from './row.ts';
+import { appendChanges, changesAfter, revocationsAfter, trimChanges } from './session-change-log.ts';
 import { SessionRows } from './session-rows.ts';
+
+/** Nobody's name: purges of several sidecars come one after the other, as they are after the same rows. */
+const PURGE = ['', 'purge of sessions'] as const;
 
 export class SqlSessionStore implements SessionStore {
   readonly #sql: SqlExecutor;
@@ -30,6 +34,7 @@ export class SqlSessionStore implements SessionStore {
   create(command: CreateSession): ReturnType<SessionStore['create']> {
     const { session, cap, now, request } = command;
     return this.#sql.unit(async (tx) => {
+      await tx.alone(session.realm, session.subject);
       const repeat = await repeatOf(tx, request, now);
       if (repeat) return repeat;
       const live = await this.#live(tx, session.realm, session.subject, now);
@@ -44,60 +49,59 @@ export class SqlSessionStore implements SessionStore {
         return { outcome: 'receipt_spent' };
       }
       const going = [...chosen, ...staying.toSorted(byLeastRecentUse).slice(0, surplus)];
-      const evicted: Session[] = [];
-      for (const old of going) {
-        const ended = await this.#rows.end(tx, old, 'EVICTED', now);
-        if (!ended) continue;
-        evicted.push(ended);
-        tx.record({ ...eventOfSession(command.evictionEvent, ended), reason: 'EVICTED' });
-      }
+      const ids = going.map(({ id }) => id);
+      const evicted = await this.#rows.end(tx, { realm: session.realm, ids, reason: 'EVICTED', now });
+      for (const old of evicted) tx.record({ ...eventOfSession(command.evictionEvent, old), reason: 'EVICTED' });
       await this.#rows.insert(tx, session);
       await storeClaim(tx, request, now);
       tx.record(...command.events);
+      await appendChanges(tx, session.realm, evicted.map(endOf));
       return { outcome: 'created', evicted };
     });
   }
 
-  findByTokenDigest(realm: string, tokenDigest: string): Promise<Session | undefined> {
-    return this.#sql.unit(async (tx) => {
-      const [session] = await this.#rows.select(tx, 'realm = $1 AND token_digest = $2', realm, tokenDigest);
-      return session;
-    });
+  async findByTokenDigest(realm: string, tokenDigest: string): Promise<Session | undefined> {
+    const where = 'realm = $1 AND token_digest = $2';
+    const [session] = await this.#rows.select(readerOf(this.#sql), where, realm, tokenDigest);
+    return session;
   }
 
   read(realm: string, sessionId: string): Promise<Session | undefined> {
-    return this.#sql.unit((tx) => this.#read(tx, realm, sessionId));
+    return this.#read(readerOf(this.#sql), realm, sessionId);
   }
 
   list(page: SessionPage): Promise<readonly Session[]> {
     const { realm, subject, limit, now } = page;
     const live = page.includeEnded ? '' : 'AND ended_at IS NULL AND lapses_at > $6';
     const after = page.after ?? { createdAt: Number.MAX_SAFE_INTEGER, id: '' };
-    return this.#sql.unit((tx) =>
-      this.#rows.select(
-        tx,
-        // An id is never '', so without `after` every row is older.
-        `realm = $1 AND subject = $2 AND (created_at < $3 OR (created_at = $3 AND id < $4)) ${live}
-         ORDER BY created_at DESC, id DESC LIMIT $5`,
-        realm,
-        subject,
-        after.createdAt,
-        after.id,
-        limit,
-        ...(page.includeEnded ? [] : [now]),
-      ),
+    return this.#rows.select(
+      readerOf(this.#sql),
+      // An id is never '', so without `after` every row is older.
+      `realm = $1 AND subject = $2 AND (created_at < $3 OR (created_at = $3 AND id < $4)) ${live}
+       ORDER BY created_at DESC, id DESC LIMIT $5`,
+      realm,
+      subject,
+      after.createdAt,
+      after.id,
+      limit,
+      ...(page.includeEnded ? [] : [now]),
     );
   }
 
   touch(uses: Parameters<SessionStore['touch']>[0]): Promise<void> {
+    const rows = latestUses(uses);
     return this.#sql.unit(async (tx) => {
-      for (const { realm, sessionId, lastUsedAt } of uses) {
+      for (const batch of inBatches(rows)) {
         await tx.run(
-          `UPDATE sessions SET last_used_at = $3
-           WHERE id = $1 AND realm = $2 AND ended_at IS NULL AND last_used_at < $3`,
-          sessionId,
-          realm,
-          lastUsedAt,
+          // Where nothing is compared with a column, PostgreSQL has to be told the types.
+          `WITH uses (id, realm, used_at) AS (
+             SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT) WHERE FALSE
+             UNION ALL VALUES ${valuesOf(batch.length, 3)}
+           )
+           UPDATE sessions SET last_used_at = uses.used_at FROM uses
+           WHERE sessions.id = uses.id AND sessions.realm = uses.realm
+             AND sessions.ended_at IS NULL AND sessions.last_used_at < uses.used_at`,
+          ...batch.flatMap(({ sessionId, realm, lastUsedAt }) => [sessionId, realm, lastUsedAt]),
         );
       }
     });
@@ -106,6 +110,7 @@ export class SqlSessionStore implements SessionStore {
   rotate(command: RotateSession): ReturnType<SessionStore['rotate']> {
     const { realm, sessionId, now, request } = command;
     return this.#sql.unit(async (tx) => {
+      await this.#aloneWithOwner(tx, realm, sessionId);
       const repeat = await repeatOf(tx, request, now);
       if (repeat) return repeat;
       const current = await this.#read(tx, realm, sessionId);
@@ -127,6 +132,7 @@ export class SqlSessionStore implements SessionStore {
       await this.#update(tx, session, command.oldTokenDigest);
       await storeClaim(tx, request, now);
       tx.record(...command.events);
+      await appendChanges(tx, realm, [changeOf(session, now)]);
       return { outcome: 'rotated', session };
     });
   }
@@ -134,11 +140,13 @@ export class SqlSessionStore implements SessionStore {
   setLabels(command: Parameters<SessionStore['setLabels']>[0]): ReturnType<SessionStore['setLabels']> {
     const { realm, sessionId, labels, now } = command;
     return this.#sql.unit(async (tx) => {
+      await this.#aloneWithOwner(tx, realm, sessionId);
       const current = await this.#read(tx, realm, sessionId);
       if (!current || !livenessAt(current, now).alive) return { outcome: 'not_live' };
       const session = { ...current, labels };
       await this.#update(tx, session, current.tokenDigest);
       tx.record(...command.events);
+      await appendChanges(tx, realm, [changeOf(session, now)]);
       return { outcome: 'updated', session };
     });
   }
@@ -146,50 +154,51 @@ export class SqlSessionStore implements SessionStore {
   noteRisk(command: NoteRisk): ReturnType<SessionStore['noteRisk']> {
     const { realm, sessionId, now } = command;
     return this.#sql.unit(async (tx) => {
-      const current = await this.#read(tx, realm, sessionId);
-      if (!current || !livenessAt(current, now).alive) return { outcome: 'not_live' };
-      const before = current.risk ?? { stepUpRequired: false, changes: [] };
-      const risk = {
-        stepUpRequired: before.stepUpRequired || command.stepUpRequired,
-        changes: [...new Set([...before.changes, ...command.changes])].slice(0, MAX_NOTED_CHANGES),
-      };
-      if (risk.changes.length === before.changes.length && risk.stepUpRequired === before.stepUpRequired) {
-        return { outcome: 'known', session: current };
-      }
-      const session = { ...current, risk };
-      await this.#update(tx, session, current.tokenDigest);
+      const before = noting(await this.#read(tx, realm, sessionId), command);
+      // What is known stays known until the person proves themselves, so this needs to be alone with nobody.
+      if (before.outcome !== 'noted') return before;
+      await tx.alone(realm, before.session.subject);
+      const noted = noting(await this.#read(tx, realm, sessionId), command);
+      if (noted.outcome !== 'noted') return noted;
+      await this.#update(tx, noted.session, noted.session.tokenDigest);
       tx.record(...command.events);
-      return { outcome: 'noted', session };
+      await appendChanges(tx, realm, [changeOf(noted.session, now)]);
+      return noted;
     });
   }
 
   end(command: EndSessions): Promise<readonly Session[]> {
-    const { target, reason, now } = command;
+    const { realm, target, reason, now } = command;
+    // Whoever sweeps may end only what has lapsed and still has. Every other reason ends a session that merely looks idle
+    // as well: a use that is noted late could bring it back to life after it was revoked.
+    const lapsed = reason === 'EXPIRED' || reason === 'IDLE';
     return this.#sql.unit(async (tx) => {
-      const ended: Session[] = [];
-      for (const session of await this.#unended(tx, command.realm, target)) {
-        if (!mayEnd(session, reason, now)) continue;
-        const done = await this.#rows.end(tx, session, reason, now);
-        if (!done) continue;
-        ended.push(done);
-        tx.record(eventOfSession(command.event, done));
-      }
+      const ids = target.kind === 'ids' ? target.sessionIds : await this.#unended(tx, realm, target);
+      const ended = await this.#rows.end(tx, { realm, ids, reason, now, lapsed, subject: target.subject });
+      for (const session of ended) tx.record(eventOfSession(command.event, session));
+      await appendChanges(tx, realm, ended.map(endOf));
       return ended;
     });
   }
 
   due(now: EpochMs, limit: number): Promise<readonly Session[]> {
+    // Long, and nobody waits for it: not among the quick reads.
     return this.#sql.unit((tx) =>
       this.#rows.select(tx, 'ended_at IS NULL AND lapses_at <= $1 ORDER BY lapses_at, id LIMIT $2', now, limit),
     );
   }
 
   revocationsAfter(realm: string, position: number, limit: number): ReturnType<SessionStore['revocationsAfter']> {
-    return this.#sql.unit((tx) => revocationsAfter(tx, realm, position, limit));
+    return revocationsAfter(readerOf(this.#sql), realm, position, limit);
+  }
+
+  changesAfter(realm: string, position: number, limit: number): ReturnType<SessionStore['changesAfter']> {
+    return changesAfter(readerOf(this.#sql), realm, position, limit);
   }
 
   purge(before: EpochMs, limit: number): Promise<number> {
     return this.#sql.unit(async (tx) => {
+      await tx.alone(...PURGE);
       const sessions = await tx.run(
         `DELETE FROM sessions
          WHERE id IN (
@@ -198,17 +207,22 @@ export class SqlSessionStore implements SessionStore {
         before,
         limit,
       );
-      return sessions + (await trimRevocations(tx, before, limit));
+      return sessions + (await trimChanges(tx, before, limit));
     });
   }
 
-  /** Units run as if alone, so the guard holds for what was just read; undo everything if it did not. */
   async #update(tx: Tx, session: Session, tokenDigest: string): Promise<void> {
-    if (!(await this.#rows.update(tx, session, tokenDigest))) throw new Error('a session changed within a unit');
+    // Ends by id are not alone with the person.
+    if (!(await this.#rows.update(tx, session, tokenDigest))) throw new UnitConflict('a session changed within a unit');
   }
 
-  async #read(tx: Tx, realm: string, sessionId: string): Promise<Session | undefined> {
-    const [session] = await this.#rows.select(tx, 'id = $1 AND realm = $2', sessionId, realm);
+  async #aloneWithOwner(tx: Tx, realm: string, sessionId: string): Promise<void> {
+    const subject = await this.#rows.subjectOf(tx, realm, sessionId);
+    if (subject !== undefined) await tx.alone(realm, subject);
+  }
+
+  async #read(reader: Pick<Tx, 'all'>, realm: string, sessionId: string): Promise<Session | undefined> {
+    const [session] = await this.#rows.select(reader, 'id = $1 AND realm = $2', sessionId, realm);
     return session;
   }
 
@@ -223,32 +237,54 @@ export class SqlSessionStore implements SessionStore {
     );
   }
 
-  async #unended(tx: Tx, realm: string, target: EndSessions['target']): Promise<readonly Session[]> {
-    if (target.kind === 'subject') {
-      return await this.#rows.select(
-        tx,
-        'realm = $1 AND subject = $2 AND ended_at IS NULL AND id <> $3 ORDER BY created_at, id',
-        realm,
-        target.subject,
-        target.exceptSessionId,
-      );
-    }
-    const found: Session[] = [];
-    for (const id of new Set(target.sessionIds)) {
-      const session = await this.#read(tx, realm, id);
-      const ofSubject = target.subject === undefined || session?.subject === target.subject;
-      if (session && session.endedAt === undefined && ofSubject) found.push(session);
-    }
-    return found;
+  /** Oldest first. */
+  async #unended(
+    tx: Tx,
+    realm: string,
+    { subject, exceptSessionId }: Extract<EndSessions['target'], { kind: 'subject' }>,
+  ): Promise<readonly string[]> {
+    await tx.alone(realm, subject);
+    const rows = await tx.all(
+      `SELECT id FROM sessions
+       WHERE realm = $1 AND subject = $2 AND ended_at IS NULL AND id <> $3 ORDER BY created_at, id`,
+      realm,
+      subject,
+      exceptSessionId,
+    );
+    return rows.map((row) => text(row, 'id'));
   }
 }
 
-/**
- * Whoever sweeps may end only what has lapsed and still has. Every other reason ends a session that merely looks idle as
- * well: a use that is noted late could bring it back to life after it was revoked.
- */
-function mayEnd(session: Session, reason: EndSessions['reason'], now: EpochMs): boolean {
-  return (reason !== 'EXPIRED' && reason !== 'IDLE') || !livenessAt(session, now).alive;
+/** What noting the risk makes of the session. */
+function noting(current: Session | undefined, { changes, stepUpRequired, now }: NoteRisk): Noting {
+  if (!current || !livenessAt(current, now).alive) return { outcome: 'not_live' };
+  const before = current.risk ?? { stepUpRequired: false, changes: [] };
+  const risk = {
+    stepUpRequired: before.stepUpRequired || stepUpRequired,
+    changes: [...new Set([...before.changes, ...changes])].slice(0, MAX_NOTED_CHANGES),
+  };
+  const known = risk.changes.length === before.changes.length && risk.stepUpRequired === before.stepUpRequired;
+  return known ? { outcome: 'known', session: current } : { outcome: 'noted', session: { ...current, risk } };
+}
+
+type Noting = Awaited<ReturnType<SessionStore['noteRisk']>>;
+
+/** One per session, in the order of their ids: two batches with the same sessions do not wait for one another. */
+function latestUses(uses: Parameters<SessionStore['touch']>[0]): Parameters<SessionStore['touch']>[0] {
+  const latest = new Map<string, (typeof uses)[number]>();
+  for (const use of uses) {
+    const known = latest.get(use.sessionId);
+    if (!known || known.lastUsedAt < use.lastUsedAt) latest.set(use.sessionId, use);
+  }
+  return [...latest.values()].toSorted((a, b) => (a.sessionId < b.sessionId ? -1 : 1));
+}
+
+function changeOf({ id, subject }: Session, at: EpochMs): Omit<SessionChange, 'position' | 'realm'> {
+  return { sessionId: id, subject, at };
+}
+
+function endOf(session: Session): Omit<SessionChange, 'position' | 'realm'> {
+  return { ...changeOf(session, session.endedAt ?? 0), ...present({ endReason: session.endReason }) };
 }
 
 function byLeastRecentUse(a: Session, b: Session): number {

@@ -31,11 +31,12 @@ export class SqlSigningKeyStore implements SigningKeyStore {
     });
   }
 
-  list(use: Use): Promise<readonly SigningKey[]> {
-    return this.#sql.unit(async (tx) => {
-      const rows = await tx.all('SELECT * FROM signing_keys WHERE use = $1 ORDER BY created_at DESC, id DESC', use);
-      return rows.map(keyOf);
-    });
+  async list(use: Use): Promise<readonly SigningKey[]> {
+    const rows = await this.#sql.read(
+      'SELECT * FROM signing_keys WHERE use = $1 ORDER BY created_at DESC, id DESC',
+      use,
+    );
+    return rows.map(keyOf);
   }
 }
 

@@ -1,0 +1,141 @@
+import type { EndReason, Revocation, SessionChange } from '#src/domain/session.ts';
+import type { EpochMs } from '#src/domain/time.ts';
+import { inBatches, valuesOf } from './batches.ts';
+import type { Row, Tx } from './executor.ts';
+import { optionalText, optionalWhole, present, text, whole } from './row.ts';
+
+/**
+ * The log of what became of sessions, one per realm. Ends are among the other changes and share their positions; the
+ * revocation log is the ends alone.
+ */
+
+export interface LogPage<T> {
+  readonly entries: readonly T[];
+  /** The first position still kept. */
+  readonly oldest: number;
+  /** The newest position given out. */
+  readonly head: number;
+}
+
+/**
+ * Enters changes in their order. To be the last statement of a unit: the row of the head is locked from here until the
+ * unit commits, which is what makes positions visible in their order, and what everybody else in the realm waits for.
+ */
+export async function appendChanges(
+  tx: Tx,
+  realm: string,
+  changes: readonly Omit<SessionChange, 'position' | 'realm'>[],
+): Promise<void> {
+  if (changes.length === 0) return;
+  const [row] = await tx.all(
+    `INSERT INTO session_change_heads (realm, head, trimmed) VALUES ($1, $2, 0)
+     ON CONFLICT (realm) DO UPDATE SET head = session_change_heads.head + excluded.head RETURNING head`,
+    realm,
+    changes.length,
+  );
+  if (!row) throw new Error('the log of sessions gave out no position');
+  const before = whole(row, 'head') - changes.length;
+  const rows = changes.map((change, index) => [
+    realm,
+    before + index + 1,
+    change.sessionId,
+    change.subject,
+    change.endReason ?? null,
+    change.at,
+  ]);
+  for (const batch of inBatches(rows)) {
+    await tx.run(
+      `INSERT INTO session_changes (realm, position, session_id, subject, end_reason, changed_at)
+       VALUES ${valuesOf(batch.length, 6)}`,
+      ...batch.flat(),
+    );
+  }
+}
+
+export async function revocationsAfter(
+  reader: Pick<Tx, 'all'>,
+  realm: string,
+  position: number,
+  limit: number,
+): Promise<LogPage<Revocation>> {
+  const { entries, ...page } = await readLog(reader, realm, position, limit, 'AND end_reason IS NOT NULL');
+  return {
+    ...page,
+    entries: entries.map((row) => ({
+      position: whole(row, 'position'),
+      realm,
+      sessionId: text(row, 'session_id'),
+      subject: text(row, 'subject'),
+      reason: text(row, 'end_reason') as EndReason,
+      endedAt: whole(row, 'changed_at'),
+    })),
+  };
+}
+
+export async function changesAfter(
+  reader: Pick<Tx, 'all'>,
+  realm: string,
+  position: number,
+  limit: number,
+): Promise<LogPage<SessionChange>> {
+  const { entries, ...page } = await readLog(reader, realm, position, limit, '');
+  return {
+    ...page,
+    entries: entries.map((row) => ({
+      position: whole(row, 'position'),
+      realm,
+      sessionId: text(row, 'session_id'),
+      subject: text(row, 'subject'),
+      at: whole(row, 'changed_at'),
+      ...present({ endReason: optionalText(row, 'end_reason') as EndReason | undefined }),
+    })),
+  };
+}
+
+/** One statement, so that head and entries are of one instant. */
+async function readLog(
+  reader: Pick<Tx, 'all'>,
+  realm: string,
+  position: number,
+  limit: number,
+  which: '' | 'AND end_reason IS NOT NULL',
+): Promise<LogPage<Row>> {
+  const rows = await reader.all(
+    `SELECT heads.head, heads.trimmed, entries.* FROM session_change_heads AS heads LEFT JOIN (
+       SELECT * FROM session_changes WHERE realm = $1 AND position > $2 ${which} ORDER BY position LIMIT $3
+     ) AS entries ON entries.realm = heads.realm
+     WHERE heads.realm = $1 ORDER BY entries.position`,
+    realm,
+    position,
+    limit,
+  );
+  const [first] = rows;
+  if (!first) return { entries: [], oldest: 1, head: 0 };
+  const entries = rows.filter((row) => optionalWhole(row, 'position') !== undefined);
+  return { entries, oldest: whole(first, 'trimmed') + 1, head: whole(first, 'head') };
+}
+
+/** Forgets the oldest entries of each realm up to the first that is not from before `before`, so no gap appears. */
+export async function trimChanges(tx: Tx, before: EpochMs, limit: number): Promise<number> {
+  let gone = 0;
+  const trimmed: [realm: string, position: number][] = [];
+  for (const mark of await tx.all('SELECT realm FROM session_change_heads ORDER BY realm')) {
+    const realm = text(mark, 'realm');
+    const oldest = await tx.all(
+      'SELECT position, changed_at FROM session_changes WHERE realm = $1 ORDER BY position LIMIT $2',
+      realm,
+      limit - gone,
+    );
+    const kept = oldest.findIndex((row) => whole(row, 'changed_at') >= before);
+    const last = oldest[(kept === -1 ? oldest.length : kept) - 1];
+    if (!last) continue;
+    const position = whole(last, 'position');
+    gone += await tx.run('DELETE FROM session_changes WHERE realm = $1 AND position <= $2', realm, position);
+    trimmed.push([realm, position]);
+  }
+  // The heads last, as everywhere.
+  for (const [realm, position] of trimmed) {
+    await tx.run('UPDATE session_change_heads SET trimmed = $2 WHERE realm = $1', realm, position);
+  }
+  return gone;
+}
