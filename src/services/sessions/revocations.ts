@@ -63,7 +63,8 @@ export class RevocationFeed {
       const page = await store.revocationsAfter(realm, position ?? Number.MAX_SAFE_INTEGER, batch);
       position ??= page.head;
       if (position < page.oldest - 1 || position > page.head) throw cursorExpired();
-      position = page.entries.at(-1)?.position ?? position;
+      // Behind the last entry there are other changes of sessions at most: to stand before them would let the cursor run out.
+      position = page.entries.length < batch ? page.head : (page.entries.at(-1)?.position ?? position);
       if (signal.aborted) return;
       yield { revocations: page.entries, cursor: cursors.seal(scope, [String(position)]) };
       if (page.entries.length < batch) await this.#wait(realm, seen, signal);

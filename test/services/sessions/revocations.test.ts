@@ -140,6 +140,21 @@ describe('watching revocations', () => {
     expect(ids(await watch(middle).next())).toEqual([id]);
   });
 
+  it('takes the cursor along while sessions change and none ends', async () => {
+    const { watch, signIn, clock, store } = watching();
+    const { session } = await signIn();
+    const label = () =>
+      store.setLabels({ realm: 'default', sessionId: session.id, labels: {}, now: clock.now(), events: [] });
+    const { next } = watch();
+    await next();
+    await label();
+    clock.advance(15 * SECOND);
+    const { cursor } = await next();
+    clock.advance(DAY);
+    await store.purge(clock.now());
+    expect((await watch(cursor).next()).revocations).toEqual([]);
+  });
+
   it('refuses a cursor ahead of a log that was restored from the past', async () => {
     const ahead = watching();
     await ahead.endOne();
