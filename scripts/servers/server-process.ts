@@ -161,7 +161,8 @@ export async function until<T>(
   while (performance.now() < limit) {
     if (server?.running === false) throw new Error(`${what}: the server ended:\n${server.log}`);
     try {
-      const answer = await ask();
+      // A stranger on the port might take the question and never answer.
+      const answer = await (server ? Promise.race([ask(), server.exited.then(() => undefined)]) : ask());
       if (answer !== undefined) return answer;
     } catch (error) {
       last = error;
