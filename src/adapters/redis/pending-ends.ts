@@ -6,7 +6,7 @@ import type { SecretBox } from '#src/ports/runtime.ts';
 import type { PendingEnd, PendingEnds } from '../shared/contract.ts';
 import type { RedisConnection } from './connection.ts';
 import type { RedisKeys } from './keys.ts';
-import { outcomeOf } from './replies.ts';
+import { outcomeOf, unexpectedReply } from './replies.ts';
 import { SealedRecords } from './sealed-records.ts';
 
 export interface RedisPendingEndsOptions {
@@ -60,7 +60,7 @@ export class RedisPendingEnds implements PendingEnds {
     ]);
     if (marked !== 0) return true;
     const own = keys.exception(realm, id);
-    return pairsOf(noted).some(
+    return entriesOf(noted).some(
       // What is no instant was not written here; it counts as an end.
       ([exception, at]) => exception !== own && !(createdAt > Number(at) + CLOCK_SKEW_MS),
     );
@@ -112,9 +112,8 @@ export class RedisPendingEnds implements PendingEnds {
   }
 }
 
-/** RESP3 answers a map as pairs or flat, by the settings of the driver. */
-function pairsOf(reply: unknown): readonly (readonly [string, string])[] {
-  if (!Array.isArray(reply)) return [];
-  const flat = reply.flat().map(String);
-  return flat.flatMap((name, index) => (index % 2 === 0 ? [[name, flat[index + 1] ?? ''] as const] : []));
+/** The driver makes an object of it. Anything else is nothing that could be taken for "no ends". */
+function entriesOf(reply: unknown): readonly (readonly [string, string])[] {
+  if (typeof reply !== 'object' || reply === null || Array.isArray(reply)) throw unexpectedReply();
+  return Object.entries(reply).map(([name, value]) => [name, String(value)]);
 }

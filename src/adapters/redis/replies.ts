@@ -14,9 +14,12 @@ export function outcomeOf<T extends string>(reply: readonly unknown[], expected:
   const [first] = reply;
   const tag = Buffer.isBuffer(first) ? first.toString('latin1') : String(first);
   const known = expected.find((one) => one === tag);
-  if (known === undefined)
-    throw new Fault('internal', 'INTERNAL', 'an internal error occurred', {
-      cause: new Error('a Redis script answered something else than agreed'),
-    });
+  if (known === undefined) throw unexpectedReply();
   return known;
+}
+
+export function unexpectedReply(): Fault {
+  return new Fault('internal', 'INTERNAL', 'an internal error occurred', {
+    cause: new Error('Redis answered something else than agreed'),
+  });
 }
