@@ -73,15 +73,17 @@ export class RedisSentinel {
 
   /** Resolves with the new master when another node than this is one in its own eyes and in those of the Sentinels. */
   async failedOverFrom(old: RedisServer): Promise<RedisServer> {
-    return until(
-      'a failover',
-      async () => {
-        const master = await this.findMaster();
-        if (master === undefined || master === old) return undefined;
-        return (await master.cli('ROLE')).startsWith('master') ? master : undefined;
-      },
-      { limitMs: 30_000, stepMs: 50 },
-    );
+    const failedOver = async () => {
+      const master = await this.findMaster();
+      if (master === undefined || master === old) return undefined;
+      return (await master.cli('ROLE')).startsWith('master') ? master : undefined;
+    };
+    try {
+      return await until('a failover', failedOver, { limitMs: 30_000, stepMs: 50 });
+    } catch (error) {
+      const said = this.sentinels.map(({ log }) => log.split('\n').slice(-20).join('\n'));
+      throw new Error(`the Sentinels did not fail over:\n${said.join('\n\n')}`, { cause: error });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -104,12 +106,13 @@ async function startSentinelServer(watched: string, downAfterMs: number): Promis
     sentinel: [
       `sentinel monitor ${MASTER_NAME} ${watched} 2`,
       `sentinel down-after-milliseconds ${MASTER_NAME} ${downAfterMs}`,
-      `sentinel failover-timeout ${MASTER_NAME} 3000`,
+      `sentinel failover-timeout ${MASTER_NAME} 1500`,
       `sentinel parallel-syncs ${MASTER_NAME} 1`,
     ],
   });
-  // They greet one another every two seconds, which only makes the start slow; releases before 7 cannot be told.
-  await sentinel.cli('SENTINEL', 'DEBUG', 'publish-period', '100', 'info-period', '200').catch(() => '');
+  // They greet one another every two seconds, which makes the start slow, and do nothing for half a minute after they
+  // were held up themselves. An election without a majority is held again after twice the failover time-out.
+  await sentinel.cli('SENTINEL', 'DEBUG', 'publish-period', '100', 'info-period', '200', 'tilt-period', '1000');
   return sentinel;
 }
 
