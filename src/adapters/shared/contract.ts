@@ -64,6 +64,12 @@ export interface ChallengeCopies {
   put(challenge: Challenge): Promise<void>;
 }
 
+/** For whoever follows challenges and cannot rely on news. */
+export interface MovedChallenges {
+  /** Those of these challenges that are not as they were opened any more, ended ones above all. */
+  movedAmong(challengeIds: readonly string[]): Promise<readonly Challenge[]>;
+}
+
 /** Word between sidecars. What is missed is found in the database; `connected` says whether anything may be missed. */
 export interface News {
   /** False from the moment the connection is in doubt until every subscription stands again. */

@@ -8,6 +8,7 @@ import type {
   OpenChallenge,
   SettleChallenge,
 } from '#src/ports/challenge-store.ts';
+import { paramsOf } from './batches.ts';
 import { restoreBudget } from './budget-rows.ts';
 import { challengeOf, insertChallenge, readChallenge } from './challenge-rows.ts';
 import { readerOf, type SqlExecutor, type Tx, UnitConflict } from './executor.ts';
@@ -46,6 +47,19 @@ export class SqlChallengeStore implements ChallengeStore {
 
   read(realm: string, challengeId: string): Promise<Challenge | undefined> {
     return readChallenge(readerOf(this.#sql), realm, challengeId);
+  }
+
+  /** Those of these challenges that are not as they were opened any more. */
+  async movedAmong(challengeIds: readonly string[]): Promise<readonly Challenge[]> {
+    if (challengeIds.length === 0) return [];
+    // Filled up to a power of two with an id that nothing has, so that there are few texts of statements.
+    const ids = [...challengeIds, ...Array.from({ length: roomAbove(challengeIds.length) }, () => '')];
+    const rows = await readerOf(this.#sql).all(
+      `SELECT * FROM challenges WHERE id IN (${paramsOf(ids.length, 1)})
+         AND (settled_at IS NOT NULL OR state <> 'PENDING' OR chosen_method IS NOT NULL)`,
+      ...ids,
+    );
+    return rows.map(challengeOf);
   }
 
   async advance(command: Parameters<ChallengeStore['advance']>[0]): ReturnType<ChallengeStore['advance']> {
@@ -177,6 +191,10 @@ export class SqlChallengeStore implements ChallengeStore {
       return challenges + receipts + (await purgeClaims(tx, before, limit));
     });
   }
+}
+
+function roomAbove(count: number): number {
+  return 2 ** Math.ceil(Math.log2(count)) - count;
 }
 
 /** The challenge as readers must see it at `now`. */
