@@ -7,6 +7,7 @@ import type { EventDraft } from '#src/domain/audit-event.ts';
 import { type Caller, NO_CLIENT } from '#src/domain/caller.ts';
 import type { Challenge } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
+import type { OutageLimits } from '#src/domain/outage.ts';
 import type { Policy } from '#src/domain/policy.ts';
 import { decide } from '#src/domain/policy-decision.ts';
 import type { Session } from '#src/domain/session.ts';
@@ -150,10 +151,12 @@ class UnfoldedTrail extends Trail {
 export interface WorldOptions extends Partial<Omit<ChallengeEngineOptions, 'policy'>> {
   readonly policy?: Partial<Policy>;
   readonly seed?: string;
+  /** What goes on in an outage. */
+  readonly limits?: OutageLimits;
 }
 
 /** Everything about challenges on fakes, with a clock that stands still and real receipts. */
-export function challengeWorld({ policy, seed = 'challenges', ...options }: WorldOptions = {}) {
+export function challengeWorld({ policy, seed = 'challenges', limits, ...options }: WorldOptions = {}) {
   const clock = new ManualClock();
   const random = new SeededRandom(seed);
   const metrics = new CountingMetrics();
@@ -180,7 +183,7 @@ export function challengeWorld({ policy, seed = 'challenges', ...options }: Worl
       ...over,
     });
   const receipts = receiptsOver();
-  const { dependencies, outages } = outageWorld({ trail, clock, metrics, log });
+  const { dependencies, outages } = outageWorld({ trail, clock, metrics, log }, undefined, limits);
   /** Another sidecar over the same stores; signals are shared, memory is not. */
   const sidecar = () =>
     new ChallengeEngine({
