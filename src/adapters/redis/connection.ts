@@ -1,4 +1,3 @@
-import { Cluster, Redis } from 'ioredis';
 import { Fault } from '#src/domain/faults.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { RedisScript } from '#src/gen/redis/scripts.js';
@@ -7,6 +6,7 @@ import type { Clock, Random } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { Breaker } from '../shared/breaker.ts';
 import { clusterOptions, connectLimit, type RedisTarget, serverOptions, subscriberOptions } from './client-options.ts';
+import { Cluster, Redis } from './driver.ts';
 import { failureOf, isOutage, RedisFailure, refusesWrites } from './failure.ts';
 import type { RedisKeys } from './keys.ts';
 
@@ -213,8 +213,10 @@ export class RedisConnection {
     });
   }
 
+  /** What is known about why; that the connection closed says less than whatever came before. */
   #note(error: unknown): void {
-    this.#lastFailure = failureOf(error);
+    const failure = failureOf(error);
+    if (failure.code !== 'CLOSED' || !this.#lastFailure) this.#lastFailure = failure;
   }
 }
 

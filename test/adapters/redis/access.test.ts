@@ -1,0 +1,121 @@
+import { readFileSync } from 'node:fs';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { RedisTarget } from '#src/adapters/redis/client-options.ts';
+import { type RedisOptions, type RedisServer, startRedis } from '../../../scripts/servers/redis.ts';
+import { eventually } from '../../support/eventually.ts';
+import { RedisFront, targetOf } from '../../support/redis-front.ts';
+import { challengeOf, eventOf, id, person, REALM, sessionOf, T0 } from '../../support/store-samples.ts';
+
+/** All that a sidecar needs, as docs and operators may copy it. */
+const LEAST =
+  '-@all ~sallyport:* &sallyport:* +hello +ping +get +set +unlink +exists +hgetall +eval +evalsha +publish +subscribe ' +
+  '+unsubscribe +getrange +hget +hset +hdel +hexists +hlen +zadd +zrange +zrem +pexpire';
+const PASSWORD = 'correct-horse-battery';
+
+let open: AsyncDisposableStack | undefined;
+afterEach(() => open?.disposeAsync());
+
+async function begin(options: RedisOptions, fields: (redis: RedisServer) => Partial<RedisTarget>) {
+  open = new AsyncDisposableStack();
+  const redis = open.use(await startRedis(options));
+  const front = open.use(await RedisFront.start(targetOf({ at: [redis.address], timeoutMs: 200, ...fields(redis) })));
+  return { redis, front };
+}
+
+const text = (file: string | undefined) => readFileSync(file ?? '', 'utf8');
+
+/** Every call that there is. */
+async function useAll(front: RedisFront): Promise<void> {
+  const session = sessionOf();
+  await front.sessions.put({ session, position: 1, mark: 1 });
+  expect((await front.sessions.find(REALM, session.tokenDigest))?.session).toEqual(session);
+  await front.sessions.drop(REALM, [session.tokenDigest]);
+  await front.challenges.put(challengeOf());
+  const target = { kind: 'subject' as const, subject: person(), exceptSessionId: '' };
+  const end = { id: id('event'), realm: REALM, reason: 'REVOKED' as const, at: T0, event: eventOf('session.ended') };
+  await front.ends.add({ ...end, target });
+  await front.ends.add({ ...end, id: id('event'), target: { kind: 'ids', sessionIds: [session.id] } });
+  expect(await front.ends.isEnded(session)).toBe(true);
+  for (const one of await front.ends.list(10)) await front.ends.remove(one);
+  await eventually('connected', () => front.news.connected);
+  (await front.news.followChallenge(id('challenge'), () => {}))();
+  await front.news.sessionsChanged(REALM, [session.id], T0);
+  expect(front.log.lines).toEqual([]);
+}
+
+async function expectAway(front: RedisFront, code: RegExp): Promise<void> {
+  await expect(front.sessions.find(REALM, 'x')).rejects.toMatchObject({ kind: 'unavailable' });
+  expect([front.connection.state.up, front.news.connected]).toEqual([false, false]);
+  expect(front.log.lines.join('\n')).toMatch(code);
+  expect(front.log.lines.join('\n')).not.toContain(PASSWORD);
+}
+
+describe('access to Redis', () => {
+  it('needs no more of an ACL than the documented commands, keys and channels', async () => {
+    const acl = [{ username: 'sidecar', password: PASSWORD, rules: LEAST }];
+    const { front } = await begin({ acl }, () => ({ username: 'sidecar', password: PASSWORD }));
+    await useAll(front);
+  });
+
+  it('works with the password of the default user, and another database', async () => {
+    const { front, redis } = await begin({ password: PASSWORD }, () => ({ password: PASSWORD, database: 3 }));
+    await useAll(front);
+    expect(await redis.cli('INFO', 'keyspace')).toContain('db3');
+    expect(await redis.cli('INFO', 'keyspace')).not.toContain('db0');
+  });
+
+  it('is away with a wrong password, which no log line shows', async () => {
+    const { front } = await begin({ password: 'another' }, () => ({ password: PASSWORD }));
+    await expectAway(front, /WRONGPASS/);
+  });
+
+  it('is away with a user who may not write', async () => {
+    const acl = [{ username: 'reader', password: PASSWORD, rules: '~* &* +@read +@connection' }];
+    const { front } = await begin({ acl }, () => ({ username: 'reader', password: PASSWORD }));
+    await expect(front.sessions.find(REALM, 'x')).rejects.toMatchObject({ kind: 'unavailable' });
+    expect(front.connection.state.up).toBe(false);
+    expect(front.log.lines.join('\n')).toMatch(/NOPERM/);
+  });
+});
+
+describe('TLS to Redis', () => {
+  it('works with the authority given, and with a certificate of our own', async () => {
+    const { front } = await begin({ tls: { askClient: true } }, ({ certificates }) => ({
+      tls: {
+        ca: text(certificates?.caFile),
+        cert: text(certificates?.client.certFile),
+        key: text(certificates?.client.keyFile),
+      },
+    }));
+    await useAll(front);
+  });
+
+  it('works with the name given when the address is another', async () => {
+    const { front } = await begin({ tls: { certificate: 'wrongName' } }, ({ certificates }) => ({
+      tls: { ca: text(certificates?.caFile), serverName: 'elsewhere.example' },
+    }));
+    await useAll(front);
+  });
+
+  it('is refused from a server with the certificate of another name', async () => {
+    const { front } = await begin({ tls: { certificate: 'wrongName' } }, ({ certificates }) => ({
+      password: PASSWORD,
+      tls: { ca: text(certificates?.caFile) },
+    }));
+    await expectAway(front, /ERR_TLS_CERT_ALTNAME_INVALID/);
+  });
+
+  it('is refused from a server of another authority, and from one that the system does not know', async () => {
+    const { front, redis } = await begin({ tls: true }, ({ certificates }) => ({
+      tls: { ca: text(certificates?.otherCaFile) },
+    }));
+    await expectAway(front, /UNABLE_TO_VERIFY|SELF_SIGNED|UNABLE_TO_GET/);
+    const other = open?.use(await RedisFront.start(targetOf({ at: [redis.address], tls: {} })));
+    if (other) await expectAway(other, /UNABLE_TO_VERIFY|SELF_SIGNED|UNABLE_TO_GET/);
+  });
+
+  it('never falls back to plain text', async () => {
+    const { front } = await begin({}, () => ({ tls: {}, password: PASSWORD }));
+    await expectAway(front, /redis/);
+  });
+});
