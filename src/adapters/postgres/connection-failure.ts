@@ -98,19 +98,31 @@ const BY_WORDS: readonly (readonly [RegExp, Explain])[] = [
 
 /**
  * A connection that was not made, or a statement that was refused, as one sentence that says what to do next, without the
- * password: Fault(unavailable) when trying again may help, otherwise Fault(precondition). Other errors come back as they
- * are.
+ * password: Fault(unavailable) when trying again may help, otherwise Fault(precondition). The error of the driver may be
+ * the cause of others. What cannot be explained comes back as it is.
  */
 export function explained(error: unknown, at: Place): unknown {
-  if (!(error instanceof Error) || error instanceof Fault) return error;
-  // Both addresses of a name were tried, and both failed.
-  const first = error instanceof AggregateError ? (error.errors[0] as unknown) : error;
-  const cause = first instanceof Error ? first : error;
-  const byCode = BY_CODE[codeOf(cause)];
-  const explain = byCode ?? BY_WORDS.find(([pattern]) => pattern.test(cause.message))?.[1];
-  if (!explain) return error;
-  const { says, again = false } = explain(at, cause);
-  return new Fault(again ? 'unavailable' : 'precondition', 'STORE_UNAVAILABLE', says, { cause: error });
+  if (error instanceof Fault && error.kind === 'precondition') return error;
+  for (const cause of chainOf(error)) {
+    const explain = BY_CODE[codeOf(cause)] ?? BY_WORDS.find(([pattern]) => pattern.test(cause.message))?.[1];
+    if (!explain) continue;
+    const { says, again = false } = explain(at, cause);
+    return new Fault(again ? 'unavailable' : 'precondition', 'STORE_UNAVAILABLE', says, { cause: error });
+  }
+  return error;
+}
+
+const LONGEST_CHAIN = 8;
+
+/** From the first cause to the error itself. */
+function chainOf(error: unknown): readonly Error[] {
+  const chain: Error[] = [];
+  // Where a name has several addresses, all were tried.
+  for (let next = error; next instanceof Error && chain.length < LONGEST_CHAIN; ) {
+    chain.unshift(next);
+    next = next instanceof AggregateError ? next.errors[0] : next.cause;
+  }
+  return chain;
 }
 
 /** SQLSTATE or the code of Node; '' for neither. */

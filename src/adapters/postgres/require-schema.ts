@@ -6,6 +6,8 @@ import type { DurationMs } from '#src/domain/time.ts';
 import type { Migration } from '#src/gen/sql/migrations.js';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
+import { explained } from './connection-failure.ts';
+import type { ConnectionSettings } from './connection-settings.ts';
 import { type Access, FUNCTION_RIGHTS, privilegesOf, TABLE_RIGHTS } from './rights.ts';
 import { checkServer } from './server-check.ts';
 
@@ -16,6 +18,8 @@ const KEY_RING = 'key-ring';
 
 export interface SchemaRequirement {
   readonly sql: SqlExecutor;
+  /** Where `sql` leads to, for messages. */
+  readonly at: Pick<ConnectionSettings, 'place' | 'user' | 'database'>;
   readonly migrations: readonly Migration[];
   /** What the role is used for: the flush too, unless it has a role of its own. */
   readonly access: readonly Access[];
@@ -37,6 +41,14 @@ export interface SchemaFacts {
  * is away.
  */
 export async function requireSchema(options: SchemaRequirement): Promise<SchemaFacts> {
+  try {
+    return await check(options);
+  } catch (error) {
+    throw explained(error, options.at);
+  }
+}
+
+async function check(options: SchemaRequirement): Promise<SchemaFacts> {
   const { sql, migrations, access, log } = options;
   for (const warning of await checkServer({ all: (query, ...params) => sql.read(query, ...params) })) log.warn(warning);
   await requireLedger(sql, migrations);
