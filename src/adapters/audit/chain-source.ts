@@ -1,6 +1,7 @@
 import type { Database, Statement } from 'better-sqlite3';
 import type { ChainHeader, ChainRow, Checkpoint, CheckpointKey, ExportItem } from '#src/ports/audit.ts';
-import type { Columns } from './schema.ts';
+import type { FlushMark } from './flush-mark.ts';
+import { type Columns, layoutOf } from './schema.ts';
 import { UnreadableError, type VerifyItem } from './verify.ts';
 
 const PAGE = 256;
@@ -28,6 +29,8 @@ type RawRow = Raw<
 > & { readonly position: number };
 type RawCheckpoint = Raw<'sequence' | 'key_id' | 'head_hash' | 'signed_at' | 'signature'>;
 
+type RawMark = Raw<'sequence' | 'hash' | 'anchored' | 'key_id' | 'signature'>;
+
 type RawChain = Raw<'chain_id' | 'parent_chain_id' | 'parent_head_hash' | 'begin_reason' | 'first_position'> & {
   readonly chain: number;
 };
@@ -44,6 +47,7 @@ export class ChainSource {
   readonly #newestCheckpoint: Statement<[number, number], RawCheckpoint>;
   readonly #chains: Statement<[], RawChain>;
   readonly #keys: Statement<[], Raw<'key_id' | 'public_key'>>;
+  readonly #mark: Statement<[number], RawMark> | undefined;
 
   constructor(db: Database) {
     this.#rowsAfter = db.prepare('SELECT * FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?');
@@ -58,6 +62,7 @@ export class ChainSource {
     );
     this.#chains = db.prepare('SELECT * FROM chains ORDER BY chain');
     this.#keys = db.prepare('SELECT * FROM checkpoint_keys ORDER BY key_id');
+    this.#mark = layoutOf(db) >= 2 ? db.prepare('SELECT * FROM flushed WHERE chain = ?') : undefined;
   }
 
   keys(): readonly CheckpointKey[] {
@@ -73,6 +78,31 @@ export class ChainSource {
       beginReason: words(row.begin_reason),
       firstPosition: whole(row.first_position),
     }));
+  }
+
+  flushMark({ chain, chainId }: Pick<KnownChain, 'chain' | 'chainId'>): FlushMark | undefined {
+    const row = this.#mark?.get(chain);
+    return (
+      row && {
+        chainId,
+        sequence: whole(row.sequence),
+        hash: bytes(row.hash),
+        anchored: whole(row.anchored),
+        keyId: words(row.key_id),
+        signature: bytes(row.signature),
+      }
+    );
+  }
+
+  /** Rows `from` to `to` of one chain, those that are here. */
+  rowsFrom(chain: KnownChain, from: number, to: number): readonly ChainRow[] {
+    const offset = chain.firstPosition - 1;
+    const rows = this.#rowsOfChain.all(offset + from, offset + to, chain.chain, to - from + 1);
+    return rows.map((row) => chainRow(chain.chainId, row));
+  }
+
+  checkpointsBetween(chain: KnownChain, after: number, to: number): readonly Checkpoint[] {
+    return this.#checkpoints.all(chain.chain, after, to).map((row) => checkpointOf(chain, row));
   }
 
   newestCheckpoint(chain: KnownChain, upTo: number): Checkpoint | undefined {
@@ -118,9 +148,12 @@ export class ChainSource {
         if (chain && chain !== current) {
           if (current) yield* this.#checkpointsOf(current, sequence, end);
           yield { kind: 'chain', chain };
+          const mark = this.#read(() => this.flushMark(chain));
+          if (mark) yield { kind: 'flushed', mark };
           seen.add(chain.chain);
           current = chain;
-          sequence = 0;
+          // Checkpoints of rows that have left need not have left with them.
+          sequence = mark ? Math.max(0, whole(row.sequence) - 1) : 0;
         }
         yield {
           kind: 'row',

@@ -29,6 +29,8 @@ export interface SubjectKeys {
   of(realm: string, subject: string): SubjectKey & { readonly isNew: boolean };
   findByRef(ref: string): SubjectKey | undefined;
   find(realm: string, subject: string): SubjectKey | undefined;
+  /** All that are known of a person, where there can be several; absent where there is one at most. */
+  all?(realm: string, subject: string): readonly SubjectKey[];
   /** Stores a key that a crash took from the state database but that events already use. */
   restore(key: SubjectKey): void;
 }
@@ -87,6 +89,12 @@ export interface ChainHead {
   readonly hash: Uint8Array;
 }
 
+/** How far central storage has a chain; `sequence` 0 for no rows, `anchored` 0 for no checkpoint. */
+export interface FlushedThrough extends ChainHead {
+  /** The last checkpoint that is there. */
+  readonly anchored: number;
+}
+
 /**
  * What central storage says of the local chain. `agrees`; `rolled-back`: central storage has more, so an older copy of the
  * file was put in place; `forked`: another row under the same number; `central-behind`: central storage has lost rows that
@@ -97,13 +105,19 @@ export type Agreement = 'agrees' | 'rolled-back' | 'forked' | 'central-behind';
 /** The file of a sidecar whose events leave for central storage. */
 export interface FlushedFile extends AuditFile {
   chainHead(): ChainHead;
-  /** What waits, oldest first; `rows` are at most `limit`. Keys of persons are those stashed here. */
-  waiting(limit: number): Omit<Backlog, 'subjectKeys'>;
+  /** At most `limit` of the rows that wait, from this number on; 0 for the oldest. */
+  waitingRows(from: number, limit: number): readonly ChainRow[];
+  /** How many keys wait here for central storage. */
+  readonly keysWaiting: number;
+  /** undefined for a key that does not wait here. */
+  stashedKey(ref: string): SubjectKey | undefined;
+  /** All that goes with these rows, but for keys of persons. */
+  backlogOf(rows: readonly ChainRow[]): Omit<Backlog, 'subjectKeys'>;
   /**
-   * Central storage has everything up to this row and checkpoint, and these keys. Durable when it returns. Throws
-   * Fault(data-loss, INTEGRITY) when that is not the row that is here.
+   * Central storage has everything up to these rows and checkpoints, and these keys. Durable when it returns; answers the
+   * position up to which it has everything. Throws Fault(data-loss, INTEGRITY) when such a row is not the one that is here.
    */
-  noteFlushed(through: ChainHead | undefined, anchored: number, refs: readonly string[]): void;
+  noteFlushed(through: readonly FlushedThrough[], refs: readonly string[]): number;
   /** Deletes at most `limit` flushed rows, none after position `keepAfter`; false when there was nothing to delete. */
   release(limit: number, keepAfter: number): boolean;
   /** What central storage knows of the present chain. Where that says that this file is not the one that wrote it, the file is set aside and a linked chain begins. */

@@ -36,8 +36,11 @@ export function exportPage(
   const start = Math.max(from, place.sequence);
   const rows = source.page(chain, start, to, ROWS_PER_PAGE);
   items.push(...rows);
-  const count = rows.filter(({ kind }) => kind === 'row').length;
-  if (count === ROWS_PER_PAGE) return { items, next: `${chain.chain}.${start + count}.${place.end}` };
+  const sequences = rows.flatMap((item) => (item.kind === 'row' ? [item.row.sequence] : []));
+  const last = sequences.at(-1);
+  // The first rows may have left for central storage, so the number of rows does not say how far this page came.
+  if (last !== undefined && sequences.length === ROWS_PER_PAGE)
+    return { items, next: `${chain.chain}.${last + 1}.${place.end}` };
   const following = chains[chains.indexOf(chain) + 1];
   return following ? { items, next: `${following.chain}.0.${place.end}` } : { items };
 }

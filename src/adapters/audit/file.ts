@@ -11,8 +11,9 @@ import { type ExportRange, exportPage } from './export-page.ts';
 import type { Head } from './inspect.ts';
 import { isPersonal, parseRecord } from './record.ts';
 import { nextRow, ROW_OVERHEAD_BYTES, type Row, type Tip } from './row.ts';
-import { openStash, sealStash } from './stash.ts';
+import { openStashes, type StashRow, sealStash } from './stash.ts';
 import { type PreparedStatements, prepareStatements } from './statements.ts';
+import { unavailable } from './unavailable.ts';
 import { verifyLive } from './verify-live.ts';
 import { damageEvent, openVolume, ownEvent, type Volume, type VolumeOptions } from './volume.ts';
 
@@ -41,37 +42,38 @@ export function openAuditFile(options: AuditFileOptions): AuditFile {
   return new SqliteAuditFile(options);
 }
 
-class SqliteAuditFile implements AuditFile {
-  readonly #options: AuditFileOptions;
-  readonly #signer: CheckpointSigner;
+export class SqliteAuditFile implements AuditFile {
+  protected readonly options: AuditFileOptions;
+  protected readonly signer: CheckpointSigner;
   #volume: Volume;
-  #parts: PreparedStatements;
+  protected parts: PreparedStatements;
   /** The last durable row. */
-  #head: Head;
+  protected present: Head;
   /** The last staged row. */
   #tip: Tip;
   #staged: Row[] = [];
   readonly #newKeys = new Map<string, SubjectKey>();
   #stagedBytes = 0;
-  #usedBytes = 0;
+  protected usedBytes = 0;
   #accepted = 0;
-  #signedSequence: number;
+  protected signedSequence: number;
   /** Position up to which stashed keys may go; 0 when none wait. */
   #dropUpTo = 0;
-  #hasStash = true;
+  /** Keys in the file that the state database, or central storage, may not have. */
+  protected stashed = new Set<string>();
   /** 'full': try again as it is. 'broken': look at the file anew before anything else. */
   #trouble: 'none' | 'full' | 'broken' = 'none';
   #closed = false;
 
   constructor(options: AuditFileOptions) {
-    this.#options = options;
-    this.#signer = new CheckpointSigner(options.checkpointSeed);
-    this.#volume = openVolume({ ...options, signer: this.#signer });
-    this.#parts = prepareStatements(this.#volume.db, options.subjectKeys);
-    this.#head = this.#volume.head;
-    this.#tip = this.#head;
-    this.#signedSequence = this.#volume.signedSequence;
+    this.options = options;
+    this.signer = new CheckpointSigner(options.checkpointSeed);
+    this.#volume = openVolume({ ...options, signer: this.signer });
     try {
+      this.parts = this.#prepare();
+      this.present = this.#volume.head;
+      this.#tip = this.present;
+      this.signedSequence = this.#volume.signedSequence;
       this.#adopt();
     } catch (error) {
       this.#volume.db.close();
@@ -80,21 +82,21 @@ class SqliteAuditFile implements AuditFile {
   }
 
   stage(events: readonly EventDraft[]): void {
-    this.#ready();
-    const { subjectKeys, random, maxBytes } = this.#options;
+    this.ready();
+    const { subjectKeys, random, maxBytes } = this.options;
     const rows: Row[] = [];
     const keys: SubjectKey[] = [];
     let tip = this.#tip;
     let bytes = this.#stagedBytes;
     for (const event of events) {
       const key = isPersonal(event) ? subjectKeys.of(event.realm, event.subject ?? '') : undefined;
-      if (key?.isNew && !this.#newKeys.has(key.ref)) keys.push(key);
-      const row = nextRow(this.#head.chainId, tip, event, key, random);
+      if (key?.isNew && !this.#newKeys.has(key.ref) && !this.stashed.has(key.ref)) keys.push(key);
+      const row = nextRow(this.present.chainId, tip, event, key, random);
       bytes += row.record.length + ROW_OVERHEAD_BYTES;
       rows.push(row);
       tip = row;
     }
-    if (this.#usedBytes + bytes > maxBytes) throw unavailable('the audit trail has reached its bound');
+    if (this.usedBytes + bytes > maxBytes) throw unavailable('the audit trail has reached its bound');
     for (const row of rows) this.#staged.push(row);
     for (const key of keys) this.#newKeys.set(key.ref, key);
     this.#stagedBytes = bytes;
@@ -105,25 +107,24 @@ class SqliteAuditFile implements AuditFile {
     if (this.#staged.length === 0) return this.head();
     const last = this.#tip;
     const { position, sequence, hash } = last;
-    const due = sequence - this.#signedSequence >= ROWS_PER_CHECKPOINT;
+    const due = sequence - this.signedSequence >= ROWS_PER_CHECKPOINT;
     const drops = this.#dropUpTo;
-    const stashes = this.#newKeys.size > 0;
-    this.#write(() => {
-      const { insertRow, insertKey, dropKeys } = this.#parts;
+    this.write(() => {
+      const { insertRow, insertKey, dropKeys } = this.parts;
       if (drops > 0) dropKeys.run(drops);
-      for (const row of this.#staged) insertRow(this.#head.chain.chain, row);
-      for (const key of this.#newKeys.values()) insertKey.run(key.ref, position, sealStash(key, this.#options.box));
-      if (due) this.#sign({ position, sequence, hash }, this.#options.clock.now());
+      for (const row of this.#staged) insertRow(this.present.chain.chain, row);
+      for (const key of this.#newKeys.values()) insertKey.run(key.ref, position, sealStash(key, this.options.box));
+      if (due) this.sign({ position, sequence, hash }, this.options.clock.now());
     });
     this.#accepted += this.#staged.length;
-    this.#head = { ...this.#head, position, sequence, hash };
-    if (due) this.#signedSequence = sequence;
+    this.present = { ...this.present, position, sequence, hash };
+    if (due) this.signedSequence = sequence;
     if (drops > 0) {
       this.#dropUpTo = 0;
-      this.#hasStash = false;
+      this.stashed.clear();
     }
-    if (stashes) this.#hasStash = true;
-    this.#measure();
+    for (const ref of this.#newKeys.keys()) this.stashed.add(ref);
+    this.measure();
     this.rollback();
     return this.head();
   }
@@ -132,16 +133,16 @@ class SqliteAuditFile implements AuditFile {
     this.#staged = [];
     this.#newKeys.clear();
     this.#stagedBytes = 0;
-    this.#tip = this.#head;
+    this.#tip = this.present;
   }
 
   head(): AuditPosition {
-    const { position, chainId, sequence } = this.#head;
+    const { position, chainId, sequence } = this.present;
     return { position, chainId, sequence };
   }
 
-  eventIdsAfter(after: number) {
-    const rows = this.#parts.recordsAfter.all(after, MAX_UNCONFIRMED);
+  eventIdsAfter(after: number, upTo = Number.MAX_SAFE_INTEGER) {
+    const rows = this.parts.recordsAfter.all(after, upTo, MAX_UNCONFIRMED);
     return rows.flatMap(({ position, record }) => {
       const { id, type, realm, correlationId } = parseRecord(record);
       return claimsEffect(type) ? [{ position, id, type, realm, correlationId }] : [];
@@ -151,8 +152,8 @@ class SqliteAuditFile implements AuditFile {
   /** Also what brings a file back that could not be written: it is tried with every checkpoint that is due. Never throws. */
   checkpoint(now: number): void {
     try {
-      this.#ready();
-      if (this.#trouble === 'none' && this.#head.sequence === this.#signedSequence) return;
+      this.ready();
+      if (this.#trouble === 'none' && this.present.sequence === this.signedSequence) return;
       this.#seal(now, false);
     } catch {
       // `status()` says so, and the next checkpoint tries again.
@@ -160,13 +161,13 @@ class SqliteAuditFile implements AuditFile {
   }
 
   query(filter: EventFilter, limit: number, before = Number.MAX_SAFE_INTEGER) {
-    const from = this.#parts.firstPosition();
-    return this.#parts.reader.newest(filter, limit, from, Math.min(before, this.#head.position + 1));
+    const from = this.parts.firstPosition();
+    return this.parts.reader.newest(filter, limit, from, Math.min(before, this.present.position + 1));
   }
 
   after(filter: EventFilter, position: number, limit: number) {
-    const after = Math.max(position, this.#parts.firstPosition() - 1);
-    return this.#parts.reader.oldest(filter, limit, after, this.#head.position);
+    const after = Math.max(position, this.parts.firstPosition() - 1);
+    return this.parts.reader.oldest(filter, limit, after, this.present.position);
   }
 
   verify(chainId: string): Verdict {
@@ -178,52 +179,43 @@ class SqliteAuditFile implements AuditFile {
   }
 
   verifying(chainId: string): Generator<void, Verdict> {
-    return verifyLive(this.#parts.source, this.#head, anchorPath(this.#options.path), chainId);
+    return verifyLive(this.parts.source, this.present, anchorPath(this.options.path), chainId);
   }
 
   exportPage(range: ExportRange, cursor: string) {
     // What is exported should be signed to its end, so that a shortened copy shows.
-    if (cursor === '') this.checkpoint(this.#options.clock.now());
-    return exportPage(this.#parts.source, range, cursor, this.#head.position);
+    if (cursor === '') this.checkpoint(this.options.clock.now());
+    return exportPage(this.parts.source, range, cursor, this.present.position);
   }
 
   status(): BufferStatus {
-    const { maxBytes } = this.#options;
+    const { maxBytes } = this.options;
+    const { chainId, sequence } = this.present;
     return {
-      chainId: this.#head.chainId,
+      chainId,
       accepted: this.#accepted,
-      durableSequence: this.#head.sequence,
-      flushedSequence: this.#head.sequence,
-      anchoredSequence: this.#signedSequence,
-      bytes: this.#usedBytes,
+      durableSequence: sequence,
+      flushedSequence: sequence,
+      anchoredSequence: this.signedSequence,
+      bytes: this.usedBytes,
       maxBytes,
-      writable: !this.#closed && this.#trouble === 'none' && this.#usedBytes + LAST_BYTES <= maxBytes,
+      writable: !this.#closed && this.#trouble === 'none' && this.usedBytes + LAST_BYTES <= maxBytes,
     };
   }
 
   stashedKeys(): readonly SubjectKey[] {
-    return this.#parts.stash.all().flatMap(({ ref, sealed }) => {
-      try {
-        return [openStash(ref, sealed, this.#options.box)];
-      } catch {
-        // One person's fields are lost if the state does not have the key; that must not keep everybody else out.
-        const detail = `the stashed key of ${ref} cannot be opened`;
-        const { chainId } = this.#head;
-        this.#options.onDamage({ fault: 'UNREADABLE', detail, setAside: '', chainId, parentChainId: '' });
-        return [];
-      }
-    });
+    return this.opened(this.parts.stash.all());
   }
 
   dropStashedKeys(): void {
-    if (this.#hasStash) this.#dropUpTo = this.#head.position;
+    if (this.stashed.size > 0) this.#dropUpTo = this.present.position;
   }
 
   close(): void {
     if (this.#closed) return;
     this.rollback();
     try {
-      if (this.#trouble !== 'broken') this.#seal(this.#options.clock.now(), true);
+      if (this.#trouble !== 'broken') this.#seal(this.options.clock.now(), true);
     } catch {
       // The rows are durable; without the last signature the next start only checks a few more of them.
     }
@@ -233,56 +225,57 @@ class SqliteAuditFile implements AuditFile {
 
   /** What a start writes: first that the file is open, then a key that is new to it and what was found beside it. */
   #adopt(): void {
-    const { clock } = this.#options;
-    const { key } = this.#signer;
+    const { clock } = this.options;
+    const { key } = this.signer;
     const { damage } = this.#volume;
-    this.#measure();
+    this.measure();
     this.#anchor(clock.now(), false);
-    const isNewKey = !this.#parts.source.keys().some(({ keyId }) => keyId === key.keyId);
+    this.stashed = new Set(this.parts.stash.all().map(({ ref }) => ref));
+    const isNewKey = !this.parts.source.keys().some(({ keyId }) => keyId === key.keyId);
     const facts = { use: 'checkpoint', key_id: key.keyId };
     const events = [
-      ...(damage ? [damageEvent(this.#options, damage)] : []),
-      ...(isNewKey ? [ownEvent(this.#options, 'key.created', { outcome: 'SUCCESS', facts })] : []),
+      ...(damage ? [damageEvent(this.options, damage)] : []),
+      ...(isNewKey ? [ownEvent(this.options, 'key.created', { outcome: 'SUCCESS', facts })] : []),
     ];
-    this.#write(() => {
-      if (isNewKey) this.#parts.addKey.run(key.keyId, key.publicKey);
+    this.write(() => {
+      if (isNewKey) this.parts.addKey.run(key.keyId, key.publicKey);
       for (const event of events) {
-        const row = nextRow(this.#head.chainId, this.#tip, event, undefined, this.#options.random);
-        this.#parts.insertRow(this.#head.chain.chain, row);
+        const row = nextRow(this.present.chainId, this.#tip, event, undefined, this.options.random);
+        this.parts.insertRow(this.present.chain.chain, row);
         this.#tip = row;
       }
     });
     const { position, sequence, hash } = this.#tip;
-    this.#head = { ...this.#head, position, sequence, hash };
-    this.#tip = this.#head;
+    this.present = { ...this.present, position, sequence, hash };
+    this.#tip = this.present;
     this.#seal(clock.now(), false);
   }
 
   /** Signs the head in the file, then in the anchor. */
   #seal(now: number, closed: boolean): void {
-    const head = this.#head;
-    this.#write(() => this.#sign(head, now));
-    this.#signedSequence = head.sequence;
+    const head = this.present;
+    this.write(() => this.sign(head, now));
+    this.signedSequence = head.sequence;
     this.#anchor(now, closed);
   }
 
   #anchor(signedAt: number, closed: boolean): void {
-    const { path, files } = this.#options;
-    const { chainId, sequence, position, hash: headHash } = this.#head;
+    const { path, files } = this.options;
+    const { chainId, sequence, position, hash: headHash } = this.present;
     const head = { chainId, sequence, position, headHash, signedAt, closed };
-    writeAnchor(anchorPath(path), signAnchor(this.#signer, head), files);
+    writeAnchor(anchorPath(path), signAnchor(this.signer, head), files);
   }
 
-  #sign(head: Tip, signedAt: number): void {
-    const { chainId, chain } = this.#head;
-    const made = this.#signer.checkpoint({ chainId, sequence: head.sequence, headHash: head.hash, signedAt });
-    this.#parts.insertCheckpoint.run(chain.chain, made.sequence, made.keyId, made.headHash, signedAt, made.signature);
+  protected sign(head: Tip, signedAt: number): void {
+    const { chainId, chain } = this.present;
+    const made = this.signer.checkpoint({ chainId, sequence: head.sequence, headHash: head.hash, signedAt });
+    this.parts.insertCheckpoint.run(chain.chain, made.sequence, made.keyId, made.headHash, signedAt, made.signature);
   }
 
   /** One transaction. On a throw nothing of it happened and nothing stays staged. */
-  #write(work: () => void): void {
+  protected write(work: () => void): void {
     const { db } = this.#volume;
-    const { begin, commit, undo } = this.#parts;
+    const { begin, commit, undo } = this.parts;
     try {
       begin.run();
       work();
@@ -301,18 +294,23 @@ class SqliteAuditFile implements AuditFile {
     }
   }
 
-  #ready(): void {
+  protected ready(): void {
     if (this.#closed) throw unavailable('the audit trail is closed');
     if (this.#trouble !== 'broken') return;
     // Staged rows link to a head that may not be the one on disk.
     if (this.#staged.length > 0) throw unavailable('the audit trail cannot be written');
+    this.reopen(openVolume);
+  }
+
+  /** Looks at the file anew, or begins another. */
+  protected reopen(open: (options: VolumeOptions) => Volume): void {
     try {
       this.#volume.db.close();
-      this.#volume = openVolume({ ...this.#options, signer: this.#signer, knownPosition: this.#head.position });
-      this.#parts = prepareStatements(this.#volume.db, this.#options.subjectKeys);
-      this.#head = this.#volume.head;
-      this.#tip = this.#head;
-      this.#signedSequence = this.#volume.signedSequence;
+      this.#volume = open({ ...this.options, signer: this.signer, knownPosition: this.present.position });
+      this.parts = this.#prepare();
+      this.present = this.#volume.head;
+      this.#tip = this.present;
+      this.signedSequence = this.#volume.signedSequence;
       this.#adopt();
       this.#trouble = 'none';
     } catch (cause) {
@@ -321,19 +319,24 @@ class SqliteAuditFile implements AuditFile {
     }
   }
 
+  #prepare(): PreparedStatements {
+    const { db, head } = this.#volume;
+    return prepareStatements(db, this.options.subjectKeys, head.chain);
+  }
+
+  protected opened(stash: readonly StashRow[]): readonly SubjectKey[] {
+    return openStashes(stash, this.options.box, (detail) => {
+      const { chainId } = this.present;
+      this.options.onDamage({ fault: 'UNREADABLE', detail, setAside: '', chainId, parentChainId: '' });
+    });
+  }
+
   /** The batch is durable by now, so failing to see how large the file is must not say otherwise. */
-  #measure(): void {
+  protected measure(): void {
     try {
-      this.#usedBytes = this.#parts.usedBytes();
+      this.usedBytes = this.parts.usedBytes();
     } catch {
-      this.#usedBytes += this.#stagedBytes;
+      this.usedBytes += this.#stagedBytes;
     }
   }
-}
-
-function unavailable(message: string, cause?: unknown): Fault {
-  return new Fault('unavailable', 'AUDIT_UNAVAILABLE', `${message}; nothing is granted until it can be`, {
-    retryAfterMs: 1_000,
-    ...(cause !== undefined && { cause }),
-  });
 }

@@ -3,6 +3,8 @@ import type { ChainFault } from '#src/ports/audit.ts';
 import type { Anchor } from './anchor.ts';
 import { ChainSource, isDamage, type KnownChain } from './chain-source.ts';
 import type { AuditPosition } from './contract.ts';
+import { isFlushMarkSigned } from './flush-mark.ts';
+import { sameBytes } from './row-hash.ts';
 import { schemaFault } from './schema.ts';
 import { ChainVerifier, type KnownHead } from './verify.ts';
 
@@ -83,13 +85,42 @@ function inspectReadable(db: Database, anchor: Anchor | undefined, knownPosition
       'TRUNCATED',
       `position ${anchor.position} of chain ${anchor.chainId} is in the anchor file but not here`,
     );
-  if (anchor && anchor.sequence < start && anchor.chainId === chain.chainId) {
+  const beginning = beginningFault(source, chain, good.sequence);
+  if (beginning) return failed(...beginning);
+  const flushed = source.flushMark(chain)?.sequence ?? 0;
+  if (anchor && anchor.sequence < start && anchor.sequence > flushed && anchor.chainId === chain.chainId) {
     const [row] = source.page(chain, anchor.sequence, anchor.sequence, 1);
     if (row?.kind !== 'row' || Buffer.compare(row.row.hash, anchor.headHash) !== 0)
       return failed('FORKED', `row ${anchor.sequence} is not the one that the anchor file knows`);
   }
   const head = { position: good.position, chainId: chain.chainId, sequence: good.sequence, chain, hash: good.headHash };
   return { ok: true, head, signedSequence: checkpoint?.sequence ?? 0 };
+}
+
+/** What is wrong with where the rows of the chain begin: with the first, or behind the mark of those that have left. */
+function beginningFault(
+  source: ChainSource,
+  chain: KnownChain,
+  headSequence: number,
+): [ChainFault, string] | undefined {
+  const mark = source.flushMark(chain);
+  if (!mark) return undefined;
+  const key = source.keys().find(({ keyId }) => keyId === mark.keyId);
+  if (!key || !isFlushMarkSigned(mark, key.publicKey)) return ['SIGNATURE', 'the mark of flushed rows was altered'];
+  const { sequence, hash } = mark;
+  if (sequence > headSequence) return ['TRUNCATED', `row ${sequence} was flushed, the trail ends at ${headSequence}`];
+  const [first] = source.page(chain, 1, headSequence, 1);
+  if (first?.kind !== 'row' || first.row.sequence > sequence + 1)
+    return ['MISSING', `row ${sequence + 1}, which was not flushed, is missing`];
+  const [row] = source.rowsFrom(chain, sequence, sequence);
+  const isLinked = row ? sameBytes(row.hash, hash) : sequence === 0 || linksTo(source, chain, sequence + 1, hash);
+  return isLinked ? undefined : ['FORKED', `row ${sequence} is not the one that was flushed`];
+}
+
+/** Rows that all have left leave nothing that could link. */
+function linksTo(source: ChainSource, chain: KnownChain, sequence: number, hash: Uint8Array): boolean {
+  const [row] = source.rowsFrom(chain, sequence, sequence);
+  return row === undefined || sameBytes(row.previousHash, hash);
 }
 
 function headsKnown(chain: KnownChain, anchor: Anchor | undefined, start: number): readonly KnownHead[] {

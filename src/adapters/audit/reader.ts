@@ -3,11 +3,11 @@ import { EVENT_TYPES } from '#src/domain/audit-event.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { AuditRecord } from '#src/gen/sallyport/v1/audit_pb.js';
 import type { EventFilter, StoredEvent } from '#src/ports/audit.ts';
-import type { SubjectKeys } from './contract.ts';
+import type { SubjectKey, SubjectKeys } from './contract.ts';
 import { openRecord, outcomeNumber, parseRecord } from './record.ts';
 import { BUCKET_SHIFT, tagOf } from './schema.ts';
 
-export type PersonalKeys = Pick<SubjectKeys, 'find' | 'findByRef'>;
+export type PersonalKeys = Pick<SubjectKeys, 'find' | 'findByRef' | 'all'>;
 export type PositionedEvent = StoredEvent & { readonly position: number };
 
 interface FoundRow {
@@ -108,12 +108,23 @@ export class EventReader {
       });
     }
     if (!search.matches(record)) return undefined;
-    const key = record.subjectRef
-      ? this.#keys.findByRef(record.subjectRef)
-      : record.sealedPersonal.length > 0
-        ? this.#keys.find(record.realm, '')
-        : undefined;
-    return { ...openRecord(record, key?.key, place), position: row.position };
+    return { ...this.#unseal(record, place), position: row.position };
+  }
+
+  #unseal(record: AuditRecord, place: Parameters<typeof openRecord>[2]): StoredEvent {
+    const { subjectRef, realm, sealedPersonal } = record;
+    if (sealedPersonal.length === 0) return openRecord(record, undefined, place);
+    if (subjectRef) return openRecord(record, this.#keys.findByRef(subjectRef)?.key, place);
+    // Nobody in particular has no pseudonym, so the right one of their keys is the one that opens.
+    const opened = this.#keysOf(realm, '').map(({ key }) => openRecord(record, key, place));
+    const found = opened.find(({ ipAddress, userAgent }) => ipAddress !== '' || userAgent !== '');
+    return found ?? openRecord(record, undefined, place);
+  }
+
+  #keysOf(realm: string, subject: string): readonly SubjectKey[] {
+    if (this.#keys.all) return this.#keys.all(realm, subject);
+    const key = this.#keys.find(realm, subject);
+    return key ? [key] : [];
   }
 
   #prepare(search: Search, order: 'ASC' | 'DESC') {
@@ -139,20 +150,26 @@ export class EventReader {
       ways.push({ index, clause });
     };
     const tests: ((record: AuditRecord) => boolean)[] = [];
-    const tagged = (column: string, index: string, text: string, test: (record: AuditRecord) => boolean) => {
-      indexed(index, `${column} = $${column} AND ${column} <> 0`);
-      parameters[column] = tagOf(text);
+    const tagged = (
+      column: string,
+      index: string,
+      texts: readonly string[],
+      test: (record: AuditRecord) => boolean,
+    ) => {
+      const names = texts.map((_, index) => `${column}${index}`);
+      indexed(index, `${column} IN (${names.map((name) => `$${name}`).join(', ')}) AND ${column} <> 0`);
+      for (const [index, text] of texts.entries()) parameters[`${column}${index}`] = tagOf(text);
       tests.push(test);
     };
     const { challengeId, sessionId, realm, outcome, from, until } = filter;
     if (challengeId)
-      tagged('challenge_tag', 'events_by_challenge', challengeId, (record) => record.challengeId === challengeId);
-    if (sessionId) tagged('session_tag', 'events_by_session', sessionId, (record) => record.sessionId === sessionId);
+      tagged('challenge_tag', 'events_by_challenge', [challengeId], (record) => record.challengeId === challengeId);
+    if (sessionId) tagged('session_tag', 'events_by_session', [sessionId], (record) => record.sessionId === sessionId);
     if (filter.subject) {
       if (!realm) throw new Fault('invalid', 'FIELD_INVALID', 'realm: is needed to look for a subject');
-      const ref = this.#keys.find(realm, filter.subject)?.ref;
-      if (ref === undefined) return NOTHING;
-      tagged('subject_tag', 'events_by_subject', ref, (record) => record.subjectRef === ref);
+      const refs = new Set(this.#keysOf(realm, filter.subject).map(({ ref }) => ref));
+      if (refs.size === 0) return NOTHING;
+      tagged('subject_tag', 'events_by_subject', [...refs], (record) => refs.has(record.subjectRef));
     }
     const types = filter.types && concreteTypes(filter.types);
     if (types?.length === 0) return NOTHING;

@@ -4,7 +4,7 @@ import type { RecordFields } from './record-encoding.ts';
 
 /** "Sapt", so that `file` and this program know an audit file by its header. */
 export const APPLICATION_ID = 0x53617074;
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /**
  * Rows are looked up in buckets of 256 positions. An index over random ids alone would touch a distant page for every
@@ -12,8 +12,13 @@ export const SCHEMA_VERSION = 1;
  */
 export const BUCKET_SHIFT = 8;
 
-/** Exactly what the file holds: anything more, less or other is damage. */
-export const SCHEMA: Readonly<Record<string, string>> = {
+/** Since layout 2: how far the chain has left for central storage. */
+const SINCE_2: Readonly<Record<string, string>> = {
+  flushed:
+    'CREATE TABLE flushed (chain INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, hash BLOB NOT NULL, anchored INTEGER NOT NULL, key_id TEXT NOT NULL, signature BLOB NOT NULL) STRICT',
+};
+
+const SINCE_1: Readonly<Record<string, string>> = {
   chains:
     'CREATE TABLE chains (chain INTEGER PRIMARY KEY, chain_id TEXT NOT NULL UNIQUE, parent_chain_id TEXT NOT NULL, parent_head_hash BLOB NOT NULL, begin_reason TEXT NOT NULL, first_position INTEGER NOT NULL) STRICT',
   events:
@@ -30,6 +35,22 @@ export const SCHEMA: Readonly<Record<string, string>> = {
   events_by_session: `CREATE INDEX events_by_session ON events (position >> ${BUCKET_SHIFT}, session_tag) WHERE session_tag <> 0`,
 };
 
+/** Exactly what the file holds: anything more, less or other is damage. */
+const SCHEMA: Readonly<Record<string, string>> = { ...SINCE_1, ...SINCE_2 };
+
+export function layoutOf(db: Database): number {
+  return Number(db.pragma('user_version', { simple: true }));
+}
+
+/** Brings a file of an older layout to the present one, in one step. */
+export function upgradeSchema(db: Database): void {
+  if (layoutOf(db) >= SCHEMA_VERSION) return;
+  db.transaction(() => {
+    for (const statement of Object.values(SINCE_2)) db.exec(statement);
+    db.pragma(`user_version = ${SCHEMA_VERSION}`);
+  }).immediate();
+}
+
 export function createSchema(db: Database): void {
   db.pragma(`application_id = ${APPLICATION_ID}`);
   db.pragma(`user_version = ${SCHEMA_VERSION}`);
@@ -39,13 +60,14 @@ export function createSchema(db: Database): void {
 /** What is wrong with the layout of the file, or undefined. A hidden trigger or view would be found here. */
 export function schemaFault(db: Database): string | undefined {
   if (db.pragma('application_id', { simple: true }) !== APPLICATION_ID) return 'it is not an audit file';
+  const schema = layoutOf(db) === 1 ? SINCE_1 : SCHEMA;
   const rows = db
     .prepare<[], { name: string; sql: string }>('SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL')
     .all();
-  const extra = rows.find(({ name, sql }) => SCHEMA[name] !== sql);
+  const extra = rows.find(({ name, sql }) => schema[name] !== sql);
   if (extra) return `the definition of ${extra.name} was altered or added`;
   const found = new Set(rows.map(({ name }) => name));
-  const missing = Object.keys(SCHEMA).find((name) => !found.has(name));
+  const missing = Object.keys(schema).find((name) => !found.has(name));
   return missing === undefined ? undefined : `the definition of ${missing} is missing`;
 }
 

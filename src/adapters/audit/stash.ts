@@ -16,6 +16,27 @@ export function openStash(ref: string, sealed: Uint8Array, box: SecretBox): Subj
   return { realm: String(realm), subject: String(subject), ref, key: Buffer.from(String(key), 'base64url') };
 }
 
+export interface StashRow {
+  readonly ref: string;
+  readonly sealed: Uint8Array;
+}
+
+/** One person's fields are lost if nobody else has their key; that must not keep everybody else out. */
+export function openStashes(
+  rows: readonly StashRow[],
+  box: SecretBox,
+  onDamage: (detail: string) => void,
+): readonly SubjectKey[] {
+  return rows.flatMap(({ ref, sealed }) => {
+    try {
+      return [openStash(ref, sealed, box)];
+    } catch {
+      onDamage(`the stashed key of ${ref} cannot be opened`);
+      return [];
+    }
+  });
+}
+
 function binding(ref: string) {
   return { purpose: 'audit.stashed-key', realm: '', subject: '', id: ref };
 }

@@ -8,14 +8,16 @@ import type {
   Verdict,
 } from '#src/ports/audit.ts';
 import { checkpointKeyId, isCheckpointSigned } from './checkpoint-key.ts';
+import { type FlushMark, isFlushMarkSigned } from './flush-mark.ts';
 import { parseRecord } from './record.ts';
 import { headerHash, rowHash, sameBytes } from './row-hash.ts';
 import type { Columns } from './schema.ts';
 import { columnsOf } from './schema.ts';
 
-/** An item of an export; a row that comes from a database also brings the columns that must agree with its record. */
+/** An item of an export, or of a database, which also says how far its rows have left; a row that comes from a database also brings the columns that must agree with its record. */
 export type VerifyItem =
   | Exclude<ExportItem, { readonly kind: 'row' }>
+  | { readonly kind: 'flushed'; readonly mark: FlushMark }
   | {
       readonly kind: 'row';
       readonly row: ChainRow;
@@ -66,6 +68,8 @@ export class ChainVerifier {
   #expected = 1;
   #previous: Uint8Array = new Uint8Array();
   readonly #ahead = new Map<number, Uint8Array[]>();
+  /** Rows up to this one may be gone. */
+  #mark: FlushMark | undefined;
   #rows = 0;
   #checkpoints = 0;
   #found: Found | undefined;
@@ -86,6 +90,7 @@ export class ChainVerifier {
     if (item.kind === 'row') this.#row(item);
     else if (item.kind === 'checkpoint') this.#checkpoint(item.checkpoint);
     else if (item.kind === 'chain') this.#begin(item.chain);
+    else if (item.kind === 'flushed') this.#flushed(item.mark);
     else this.#key(item.key);
     return this.#found === undefined;
   }
@@ -112,10 +117,21 @@ export class ChainVerifier {
     else this.#found = this.#bad('SIGNATURE', 0, `key ${key.keyId} does not have the digest that is its id`);
   }
 
+  #flushed(mark: FlushMark): void {
+    const { keyId, sequence, hash } = mark;
+    const key = this.#keys.get(keyId);
+    const isTrusted = this.#options.trustedKeyIds?.has(keyId) ?? true;
+    if (!isTrusted || !key || !isFlushMarkSigned(mark, key))
+      this.#found = this.#bad('SIGNATURE', sequence, `the mark behind flushed row ${sequence} was altered`);
+    this.#mark = mark;
+    if (sequence > 0) this.#ahead.set(sequence, [...(this.#ahead.get(sequence) ?? []), hash]);
+  }
+
   #begin(chain: ChainHeader): void {
     this.#endChain();
     if (this.#found) return;
     this.#chain = chain;
+    this.#mark = undefined;
     if (this.#heads.has(chain.chainId)) {
       this.#found = this.#bad('FORKED', 1, 'the chain begins twice');
       return;
@@ -150,16 +166,7 @@ export class ChainVerifier {
         this.#found = { ...this.#wanted, fault: 'REORDERED', detail: `row ${row.sequence} comes later than its place` };
       return;
     }
-    if (
-      this.#options.partial &&
-      this.#heads.get(chain.chainId) === undefined &&
-      this.#expected === 1 &&
-      row.sequence > 1
-    ) {
-      this.#expected = row.sequence;
-      this.#previous = row.previousHash;
-      for (const sequence of this.#ahead.keys()) if (sequence < row.sequence) this.#ahead.delete(sequence);
-    }
+    if (this.#expected === 1 && !this.#heads.has(chain.chainId) && row.sequence > 1) this.#beginWith(row);
     const expected = this.#expected;
     this.#found = this.#rowFault(chain, item);
     if (this.#found || this.#wanted) return;
@@ -169,6 +176,16 @@ export class ChainVerifier {
     this.#expected = expected + 1;
     for (const headHash of this.#ahead.get(expected) ?? []) this.#compare(expected, headHash, row.hash);
     this.#ahead.delete(expected);
+  }
+
+  /** The first row that is here, if that is not the first of its chain. */
+  #beginWith(row: ChainRow): void {
+    const left = this.#mark;
+    if (!left && !this.#options.partial) return;
+    const next = left ? Math.min(row.sequence, left.sequence + 1) : row.sequence;
+    this.#expected = next;
+    this.#previous = left && next > left.sequence ? left.hash : row.previousHash;
+    for (const sequence of this.#ahead.keys()) if (sequence < next) this.#ahead.delete(sequence);
   }
 
   #rowFault(chain: ChainHeader, item: Extract<VerifyItem, { readonly kind: 'row' }>): Found | undefined {

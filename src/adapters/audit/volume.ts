@@ -11,7 +11,7 @@ import type { CheckpointSigner } from './checkpoint-key.ts';
 import { type Head, type Inspection, inspect, type KnownGood } from './inspect.ts';
 import { nextRow, rowInserter, type Tip } from './row.ts';
 import { headerHash } from './row-hash.ts';
-import { createSchema, SCHEMA_VERSION } from './schema.ts';
+import { createSchema, layoutOf, SCHEMA_VERSION, upgradeSchema } from './schema.ts';
 import { setAside } from './set-aside.ts';
 
 /** The alarm that goes with a damaged file. */
@@ -69,8 +69,8 @@ function look(options: VolumeOptions, anchor: Anchor | undefined): Inspection | 
   const db = open(options, { readonly: true, fileMustExist: true });
   try {
     if (isEmpty(db)) return isKnown ? missing : 'new';
-    const version = db.pragma('user_version', { simple: true });
-    if (typeof version === 'number' && version > SCHEMA_VERSION)
+    const version = layoutOf(db);
+    if (version > SCHEMA_VERSION)
       throw new Error(`${path} was written by a newer sallyport (layout ${version}); run that one`);
     return inspect(db, anchor, knownPosition);
   } catch (error) {
@@ -88,7 +88,14 @@ function isEmpty(db: Database): boolean {
 
 function resume(options: VolumeOptions, found: Extract<Inspection, { ok: true }>, anchorAside: string): Volume {
   const { head, signedSequence } = found;
-  const volume = { db: openToWrite(options), head, signedSequence };
+  const db = openToWrite(options);
+  try {
+    upgradeSchema(db);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+  const volume = { db, head, signedSequence };
   if (anchorAside === '') return volume;
   const damage: Damage = {
     fault: 'SIGNATURE',
@@ -101,7 +108,8 @@ function resume(options: VolumeOptions, found: Extract<Inspection, { ok: true }>
   return { ...volume, damage };
 }
 
-function startOver(
+/** Sets the file aside and begins a chain that links to the newest head that is known. */
+export function startOver(
   options: VolumeOptions,
   found: Extract<Inspection, { ok: false }>,
   anchor: Anchor | undefined,

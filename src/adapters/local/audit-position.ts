@@ -4,13 +4,18 @@ import type { SqliteTransaction } from './sqlite-transaction.ts';
 
 const NAME = 'audit.position';
 
-/** How far the audit file had come when the state was last committed; kept in the state database. */
-export function readAuditPosition(transaction: SqliteTransaction): AuditPosition | undefined {
-  const [row] = transaction.all('SELECT value FROM marks WHERE name = $1', NAME);
-  return row && (json(row, 'value') as AuditPosition);
+export interface AuditMark extends AuditPosition {
+  /** First and last positions before that of events whose effect, elsewhere, had not ended yet. */
+  readonly open?: readonly (readonly [number, number])[];
 }
 
-export function writeAuditPosition(transaction: SqliteTransaction, position: AuditPosition): void {
+/** How far the audit file had come when the state was last committed; kept in the state database. */
+export function readAuditPosition(transaction: SqliteTransaction): AuditMark | undefined {
+  const [row] = transaction.all('SELECT value FROM marks WHERE name = $1', NAME);
+  return row && (json(row, 'value') as AuditMark);
+}
+
+export function writeAuditPosition(transaction: SqliteTransaction, position: AuditMark): void {
   transaction.run(
     'INSERT INTO marks (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
     NAME,

@@ -35,14 +35,8 @@ export class LocalAuditLog implements Omit<AuditLog, 'onAppend'> {
     return this.#file.head().position;
   }
 
-  /** Between steps the thread goes on with its other work. */
-  async verify(chainId: string): Promise<Verdict> {
-    const steps = this.#file.verifying(chainId);
-    for (;;) {
-      const step = steps.next();
-      if (step.done) return step.value;
-      await nextTurn();
-    }
+  verify(chainId: string): Promise<Verdict> {
+    return verifyInSteps(this.#file, chainId);
   }
 
   async exportPage(range: Parameters<AuditLog['exportPage']>[0], cursor: string) {
@@ -51,5 +45,15 @@ export class LocalAuditLog implements Omit<AuditLog, 'onAppend'> {
 
   async status(): Promise<BufferStatus> {
     return this.#file.status();
+  }
+}
+
+/** Between steps the thread goes on with its other work. */
+export async function verifyInSteps(file: Pick<AuditFile, 'verifying'>, chainId: string): Promise<Verdict> {
+  const steps = file.verifying(chainId);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    await nextTurn();
   }
 }

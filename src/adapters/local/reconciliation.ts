@@ -9,6 +9,7 @@ import type { SqliteSubjectKeys } from './subject-keys.ts';
 /** A fact holds 512 bytes, an event id with its comma 31. */
 const IDS_PER_FACT = 16;
 const MAX_FACTS = 16;
+export const MAX_NAMED = IDS_PER_FACT * MAX_FACTS;
 
 export interface ReconciliationParts {
   readonly audit: AuditFile;
@@ -54,7 +55,7 @@ export function takeOver({ audit, keys, transaction }: ReconciliationParts): voi
 }
 
 /** The audit file notes its own checkpoint key, which has nothing to do with the state. */
-function effectsAfter(audit: AuditFile, confirmed: number): ReturnType<AuditFile['eventIdsAfter']> {
+export function effectsAfter(audit: AuditFile, confirmed: number): ReturnType<AuditFile['eventIdsAfter']> {
   const events = audit.eventIdsAfter(confirmed);
   if (!events.some(({ type }) => type === 'key.created')) return events;
   const created = audit.after({ types: ['key.created'] }, confirmed, events.length);
@@ -63,8 +64,9 @@ function effectsAfter(audit: AuditFile, confirmed: number): ReturnType<AuditFile
   return events.filter(({ id }) => !ids.has(id));
 }
 
-function unconfirmedEvent(
-  { random, now }: ReconciliationParts,
+/** The event that says that what these claim is not certain; it has room for the ids of 256. */
+export function unconfirmedEvent(
+  { random, now }: Pick<ReconciliationParts, 'random' | 'now'>,
   events: readonly { readonly position: number; readonly id: string }[],
 ): EventDraft {
   const facts: Record<string, string> = {

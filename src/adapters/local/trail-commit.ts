@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import type { EventCommit, EventsTaken } from '#src/adapters/audit/contract.ts';
+import { unavailable } from '#src/adapters/audit/unavailable.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { DurationMs } from '#src/domain/time.ts';
@@ -145,11 +146,4 @@ export class TrailCommit implements EventCommit, Pick<AuditLog, 'append'> {
     this.#unsettled -= revoked.length;
     for (const { done } of revoked) done();
   }
-}
-
-function unavailable(message: string, cause?: unknown): Fault {
-  return new Fault('unavailable', 'AUDIT_UNAVAILABLE', `${message}; nothing is granted until it can be`, {
-    retryAfterMs: 1_000,
-    ...(cause !== undefined && { cause }),
-  });
 }

@@ -14,6 +14,7 @@ import {
   type WorkerSettings,
 } from './protocol.ts';
 import { openWorkerStorage, type WorkerSeams, type WorkerStorage } from './worker-storage.ts';
+import { openWorkerTrail } from './worker-trail.ts';
 
 /** Serves the local files to the main thread over `port`: calls in, answers of each turn of the event loop out together. */
 export class WorkerServer {
@@ -31,12 +32,14 @@ export class WorkerServer {
   /** Opens the files and begins to serve. What goes wrong is told to the main thread. */
   async start(settings: WorkerSettings, seams: WorkerSeams = {}): Promise<void> {
     try {
-      this.#storage = await openWorkerStorage({
+      const options = {
         ...settings,
         log: this.#log(),
         seams,
-        onAppend: (events) => this.#appended(events),
-      });
+        onAppend: (events: readonly EventDraft[]) => this.#appended(events),
+      };
+      const { trail } = settings;
+      this.#storage = await (trail ? openWorkerTrail(options, trail) : openWorkerStorage(options));
     } catch (error) {
       this.#post({ kind: 'refused', fault: faultToData(error) });
       this.#port.close();

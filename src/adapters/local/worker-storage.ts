@@ -1,27 +1,22 @@
 import { join } from 'node:path';
 import type { AuditFile } from '#src/adapters/audit/contract.ts';
 import { type AuditFileOptions, openAuditFile } from '#src/adapters/audit/file.ts';
-import { deriveSeed, keyRingFingerprint } from '#src/adapters/secrets/key-ring.ts';
+import { deriveSeed } from '#src/adapters/secrets/key-ring.ts';
 import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
 import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
 import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
-import { migrate } from '#src/adapters/sql/migrate.ts';
-import { text } from '#src/adapters/sql/row.ts';
 import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
 import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
 import { systemClock, systemRandom } from '#src/adapters/system.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
-import { Fault } from '#src/domain/faults.ts';
-import { sqliteMigrations } from '#src/gen/sql/migrations.js';
 import type { Log } from '#src/ports/telemetry.ts';
 import { readAuditPosition } from './audit-position.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import { LocalAuditLog } from './local-audit-log.ts';
-import type { LocalPorts, WorkerSettings } from './protocol.ts';
-import { SqliteConnection } from './sqlite-connection.ts';
+import type { WorkerPorts, WorkerSettings } from './protocol.ts';
 import { SqliteExecutor } from './sqlite-executor.ts';
-import { SqliteTransaction } from './sqlite-transaction.ts';
+import { openStateFile } from './state-file.ts';
 import { SqliteSubjectKeys } from './subject-keys.ts';
 
 const MAX_CACHED_KEYS = 1_024;
@@ -39,7 +34,7 @@ export interface WorkerStorageOptions extends WorkerSettings {
 }
 
 export interface WorkerStorage {
-  readonly ports: LocalPorts;
+  readonly ports: Partial<WorkerPorts>;
   /** Finishes what is queued and closes both files. */
   close(): Promise<void>;
 }
@@ -53,11 +48,7 @@ export async function openWorkerStorage(options: WorkerStorageOptions): Promise<
   const { directory, keyRing, log, seams = {} } = options;
   const now = systemClock.now;
   opened.adopt(new DirectoryLock(directory, now()), (lock) => lock.release());
-  const connection = opened.adopt(new SqliteConnection(join(directory, 'state.db')), (state) => state.close());
-  const transaction = new SqliteTransaction(connection);
-  await migrate(transaction, sqliteMigrations, now());
-  requireSameRing(transaction, keyRingFingerprint(keyRing));
-  transaction.commit();
+  const { transaction } = opened.use(await openStateFile(directory, keyRing, now()));
 
   const secrets = new AesGcmSecretBox({ ring: keyRing, random: systemRandom });
   const keys = new SqliteSubjectKeys({ transaction, secrets, random: systemRandom, maxCached: MAX_CACHED_KEYS });
@@ -110,16 +101,4 @@ export async function openWorkerStorage(options: WorkerStorageOptions): Promise<
       files.dispose();
     },
   };
-}
-
-/** Sealed columns open only under the ring they were sealed under, so another ring is refused before it does harm. */
-function requireSameRing(transaction: SqliteTransaction, fingerprint: string): void {
-  transaction.run(`INSERT INTO marks (name, value) VALUES ('key-ring', $1) ON CONFLICT (name) DO NOTHING`, fingerprint);
-  const [row] = transaction.all(`SELECT value FROM marks WHERE name = 'key-ring'`);
-  if (row && text(row, 'value') === fingerprint) return;
-  throw new Fault(
-    'precondition',
-    'STORE_UNAVAILABLE',
-    'the data directory was sealed under another key ring: start with the key file that belongs to it, or with an empty data directory',
-  );
 }
