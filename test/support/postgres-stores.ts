@@ -1,0 +1,139 @@
+import { connectionSettings } from '#src/adapters/postgres/connection-settings.ts';
+import { migrateDatabase } from '#src/adapters/postgres/migrate-runner.ts';
+import { PostgresExecutor } from '#src/adapters/postgres/postgres-executor.ts';
+import { PostgresPool, type PostgresPoolOptions } from '#src/adapters/postgres/postgres-pool.ts';
+import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
+import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
+import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
+import type { SqlExecutor } from '#src/adapters/sql/executor.ts';
+import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
+import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
+import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
+import { systemClock, systemRandom } from '#src/adapters/system.ts';
+import { postgresMigrations } from '#src/gen/sql/migrations.js';
+import type { PostgresServer } from '../../scripts/servers/postgres.ts';
+import { SILENT, TEST_RING } from './local-stores.ts';
+import { MemoryTrail } from './memory-trail.ts';
+import type { MakeStores, StoreFixture } from './store-fixture.ts';
+
+type Stores = Omit<StoreFixture, 'audit' | 'restart' | 'close'>;
+
+let databases = 0;
+
+/** A new database with the newest schema. */
+export async function newDatabase(server: PostgresServer): Promise<{ readonly name: string; readonly url: string }> {
+  databases += 1;
+  const name = `test_${process.pid}_${databases}`;
+  const url = await server.createDatabase(name);
+  await migrateTest(url);
+  return { name, url };
+}
+
+async function migrateTest(url: string): Promise<void> {
+  const settings = connectionSettings({ url, tls: 'off', caFile: '', connectTimeoutMs: 5_000 });
+  await migrateDatabase({ settings, migrations: postgresMigrations, clock: systemClock, lockWaitMs: 10_000 });
+}
+
+export interface SidecarOptions extends Partial<PostgresPoolOptions> {
+  readonly url: string;
+  readonly trail: MemoryTrail;
+  readonly timeoutMs?: number;
+  readonly readTimeoutMs?: number;
+}
+
+/** What one sidecar has of PostgreSQL: a pool and an executor. Closed with `await using`. */
+export function openExecutor({ url, trail, timeoutMs = 20_000, readTimeoutMs = 20_000, ...options }: SidecarOptions) {
+  const settings = connectionSettings({ url, tls: 'off', caFile: '', connectTimeoutMs: 5_000 });
+  const pool = new PostgresPool({
+    client: settings.client,
+    connections: 2,
+    maxWaiting: 1_000,
+    connectTimeoutMs: 5_000,
+    failures: 3,
+    probeMs: 100,
+    clock: systemClock,
+    random: systemRandom,
+    log: SILENT,
+    ...options,
+  });
+  const executor = new PostgresExecutor({
+    pool,
+    events: trail,
+    timeoutMs,
+    readTimeoutMs,
+    clock: systemClock,
+    random: systemRandom,
+    log: SILENT,
+  });
+  const close = async () => {
+    await pool.close();
+    await executor.close();
+  };
+  return { pool, executor, close, [Symbol.asyncDispose]: close };
+}
+
+export function storesOver(sql: SqlExecutor): Stores {
+  return {
+    challenges: new SqlChallengeStore(sql),
+    attempts: new SqlAttemptStore(sql),
+    factors: new SqlFactorStore(sql),
+    sessions: new SqlSessionStore(sql, new AesGcmSecretBox({ ring: TEST_RING, random: systemRandom })),
+    signingKeys: new SqlSigningKeyStore(sql),
+  };
+}
+
+/**
+ * All stores over two sidecars that take turns call by call, so that calls that are made at once race across processes'
+ * borders: two pools, two executors, one database.
+ */
+export function twoSidecars(
+  server: PostgresServer,
+  options: { readonly wrap?: (sql: SqlExecutor) => SqlExecutor; readonly urlOf?: (name: string) => string } = {},
+): MakeStores {
+  return async () => {
+    const { name, url } = await newDatabase(server);
+    const trail = new MemoryTrail();
+    const open = (): StoreFixture => {
+      const sidecars = [0, 1].map(() => openExecutor({ url: options.urlOf?.(name) ?? url, trail }));
+      const stores = sidecars.map(({ executor }) => storesOver(options.wrap?.(executor) ?? executor));
+      const close = async () => {
+        await Promise.all(sidecars.map((sidecar) => sidecar.close()));
+      };
+      return {
+        ...takingTurns(stores),
+        audit: trail,
+        restart: async () => {
+          await close();
+          return open();
+        },
+        close,
+      };
+    };
+    return open();
+  };
+}
+
+function takingTurns(sidecars: readonly Stores[]): Stores {
+  let turn = 0;
+  const next = () => {
+    const sidecar = sidecars[turn % sidecars.length];
+    turn += 1;
+    if (!sidecar) throw new Error('there is no sidecar');
+    return sidecar;
+  };
+  const port = <K extends keyof Stores>(key: K): Stores[K] =>
+    new Proxy({} as Stores[K], {
+      get: (_target, method) => {
+        const store = next()[key];
+        const value: unknown = Reflect.get(store, method, store);
+        return typeof value === 'function' ? value.bind(store) : value;
+      },
+    });
+  return {
+    challenges: port('challenges'),
+    attempts: port('attempts'),
+    factors: port('factors'),
+    sessions: port('sessions'),
+    signingKeys: port('signingKeys'),
+  };
+}
