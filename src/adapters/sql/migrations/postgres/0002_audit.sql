@@ -2,9 +2,9 @@
 --
 -- GRANTS
 --   role that flushes: INSERT on audit_chains, audit_events, audit_checkpoints, audit_checkpoint_keys, subject_keys;
---     EXECUTE on audit_admit, audit_head, audit_prepare
+--     EXECUTE on audit_admit, audit_head, audit_prepare, audit_subject_key
 --   role of the sidecar: SELECT on the same and on audit_prunes; INSERT and DELETE on subject_keys; EXECUTE on
---     audit_horizon
+--     audit_horizon, audit_subject_key
 --   nobody but the owner may UPDATE, TRUNCATE, or DELETE anything else
 
 -- The functions below run with the rights of the owner: they must find these tables and nothing of the caller's.
@@ -147,6 +147,22 @@ BEGIN
   ));
 END $$;
 
+-- The key to use for a person: the one that is there, or else the given one from now on.
+CREATE FUNCTION audit_subject_key(of_realm TEXT, of_subject TEXT, new_ref TEXT, new_key BYTEA)
+RETURNS TABLE (ref TEXT, sealed_key BYTEA)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+BEGIN
+  FOR turn IN 1 .. 5 LOOP
+    RETURN QUERY SELECT ref, sealed_key FROM subject_keys
+      WHERE realm = of_realm AND subject = of_subject AND is_main;
+    EXIT WHEN FOUND;
+    -- Whoever comes second waits here for the first to commit, adds nothing, and finds that key in the next turn.
+    INSERT INTO subject_keys (ref, realm, subject, sealed_key, is_main)
+      VALUES (new_ref, of_realm, of_subject, new_key, true) ON CONFLICT DO NOTHING;
+  END LOOP;
+END $$;
+
 -- Makes the partitions of this month and of the `ahead` next ones that are missing, and moves there what the default
 -- partition has of them. Answers how many were made. Twenty callers at once are safe.
 CREATE FUNCTION audit_prepare(ahead INT) RETURNS INT
@@ -185,6 +201,7 @@ REVOKE ALL ON FUNCTION audit_admit(TEXT[], BIGINT[], BIGINT[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_head(TEXT) FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_horizon() FROM PUBLIC;
 REVOKE ALL ON FUNCTION audit_prepare(INT) FROM PUBLIC;
+REVOKE ALL ON FUNCTION audit_subject_key(TEXT, TEXT, TEXT, BYTEA) FROM PUBLIC;
 
 DO $$
 BEGIN
