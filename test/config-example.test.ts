@@ -24,6 +24,7 @@ describe('config.example.yaml', () => {
     const everything = renderExample()
       .replace('  rules: []\n', '')
       .replaceAll(/^(\s*)# ((?:\w+: (?:60s|""|\{ file: .*\}))|rules:|(?: {2,}).*)$/gm, '$1$2')
+      .replaceAll(/(?<=url: \{ file: )[^ ]+/g, temporaryFile('postgresql://user:hush@db.example/sallyport', 'url'))
       .replaceAll('/run/secrets/name', temporaryFile('hush', 'token'));
     const { config, origins } = await loadSettings({ file: temporaryFile(everything), env: {} });
     expect([...origins].filter(([, { source }]) => source !== 'file')).toEqual([]);

@@ -1,20 +1,14 @@
 import { SENSITIVITIES } from '../domain/action.ts';
 import { matchGlob } from '../domain/glob.ts';
+import { isLoopback } from './loopback.ts';
+import type { CrossProblem } from './problem.ts';
 import type { Config } from './schema.ts';
 import type { Address } from './setting.ts';
+import { checkSharedState } from './shared-state.ts';
 
 /** Rules between settings. */
 
-export interface CrossProblem {
-  readonly path: readonly PropertyKey[];
-  readonly what: string;
-}
-
 const STRICTNESS = ['none', 'session', 'mfa_recent', 'mfa_once', 'deny'];
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host);
-}
 
 function listenerProblems({ listeners }: Config): CrossProblem[] {
   const problems: CrossProblem[] = [];
@@ -103,7 +97,8 @@ export function crossCheck(
   config: Config,
   isSet: (key: string) => boolean,
 ): { readonly problems: readonly CrossProblem[]; readonly notices: readonly string[] } {
-  const problems = [...listenerProblems(config), ...ruleProblems(config)];
+  const shared = checkSharedState(config);
+  const problems = [...listenerProblems(config), ...ruleProblems(config), ...shared.problems];
   const { budget, sessions, policy, profile, environment, keys, operator } = config;
   const made = [
     ['keys.file', keys.file, 'a key'],
@@ -136,5 +131,5 @@ export function crossCheck(
         what: `is looser than policy.defaults.${lower} (${policy.defaults[lower]})`,
       });
   }
-  return { problems, notices: loosening(config) };
+  return { problems, notices: [...loosening(config), ...shared.notices] };
 }

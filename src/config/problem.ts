@@ -8,6 +8,12 @@ export interface Problem {
   readonly what: string;
 }
 
+/** What is wrong between settings; the place is found later. */
+export interface CrossProblem {
+  readonly path: readonly PropertyKey[];
+  readonly what: string;
+}
+
 /** The settings cannot be used. Carries every problem at once, in the order of the sources. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';

@@ -270,7 +270,7 @@ describe('secrets', () => {
       JSON.stringify(config),
       inspect(config, { depth: 9, showHidden: true }),
       `${config.twilio.auth_token}`,
-      inspect(written, { depth: 9, showHidden: true }),
+      inspect(written, { depth: 9, showHidden: true, maxArrayLength: null }),
       JSON.stringify([...written]),
     ];
     for (const text of shown) {

@@ -1,0 +1,4 @@
+/** Whether a host is this machine for sure, by its name alone. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host);
+}
