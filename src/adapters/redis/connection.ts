@@ -27,6 +27,7 @@ export interface RedisConnectionOptions {
 export type RedisArgument = string | number | Buffer;
 
 const MAX_IN_FLIGHT = 1_000;
+const AT_ONCE = 100;
 /** Enough keys to reach every node of a usual Cluster. */
 const CLUSTER_PROBES = 16;
 const PROBE_LIFE_MS = 60_000;
@@ -99,6 +100,12 @@ export class RedisConnection {
   /** One command; its answer with texts as Buffers. */
   command(name: string, args: readonly RedisArgument[]): Promise<unknown> {
     return this.#guarded(() => this.#send(name, args));
+  }
+
+  /** Many commands for as many keys, in parts that leave room for others; in a Cluster they go to many nodes. */
+  async each(name: string, all: readonly (readonly RedisArgument[])[]): Promise<void> {
+    for (let at = 0; at < all.length; at += AT_ONCE)
+      await Promise.all(all.slice(at, at + AT_ONCE).map((args) => this.command(name, args)));
   }
 
   /** One script. The server is told its text when it does not know it, or not any more. */

@@ -34,7 +34,7 @@ export function isOutage(error: unknown): boolean {
 
 /**
  * Replies after which nothing can be written for a while, although reads may still be answered; waiting for several of
- * them in a row would only let reads hide them.
+ * them in a row would only let reads hide them. CLUSTERDOWN is not among them: it may be said of a single slot.
  */
 const REFUSES_WRITES: ReadonlySet<string> = new Set([
   'READONLY',
@@ -43,7 +43,6 @@ const REFUSES_WRITES: ReadonlySet<string> = new Set([
   'NOREPLICAS',
   'MASTERDOWN',
   'LOADING',
-  'CLUSTERDOWN',
   'NOAUTH',
   'WRONGPASS',
   'NOPERM',

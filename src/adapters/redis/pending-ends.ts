@@ -106,9 +106,8 @@ export class RedisPendingEnds implements PendingEnds {
     const { subject } = target;
     const marker = (id: string) =>
       subject === undefined ? keys.endedSession(realm, id) : keys.endedSessionOf(realm, id, subject);
-    await Promise.all(
-      target.sessionIds.map((id) => connection.command('set', [marker(id), '1', 'PX', EFFECT_LIFE_MS])),
-    );
+    const markers = target.sessionIds.map((id) => [marker(id), '1', 'PX', EFFECT_LIFE_MS]);
+    await connection.each('set', markers);
   }
 }
 

@@ -55,7 +55,7 @@ export class RedisSessionCopies implements SessionCopies {
 
   async drop(realm: string, tokenDigests: readonly string[]): Promise<void> {
     const { connection, keys } = this.#options;
-    // One command per key: in a Cluster they live on many nodes.
-    await Promise.all(tokenDigests.map((digest) => connection.command('unlink', [keys.session(realm, digest)])));
+    const drops = tokenDigests.map((digest) => [keys.session(realm, digest)]);
+    await connection.each('unlink', drops);
   }
 }

@@ -9,7 +9,7 @@ describe('failures of Redis', () => {
     [reply("READONLY You can't write against a read only replica."), 'READONLY', true],
     [reply("OOM command not allowed when used memory > 'maxmemory'."), 'OOM', true],
     [reply('LOADING Redis is loading the dataset in memory'), 'LOADING', true],
-    [reply('CLUSTERDOWN The cluster is down'), 'CLUSTERDOWN', true],
+    [reply('CLUSTERDOWN The cluster is down'), 'CLUSTERDOWN', false],
     [reply('MASTERDOWN Link with MASTER is down'), 'MASTERDOWN', true],
     [reply('MISCONF Redis is configured to save RDB snapshots'), 'MISCONF', true],
     [reply('NOREPLICAS Not enough good replicas to write.'), 'NOREPLICAS', true],
