@@ -34,11 +34,13 @@ const letsNobodyIn: Explain = ({ place, user }, error) => ({
   says: `${place} does not let the role ${user} in (${error.message}): create the role with LOGIN, and allow it in pg_hba.conf`,
 });
 
+const wrongPassword: Explain = ({ place, user }) => ({
+  says: `${place} refuses the password of the role ${user}: correct it in the URL, where @ : / ? # and % are written as %40 and so on`,
+});
+
 /** By SQLSTATE, by the codes of Node for sockets and TLS. */
 const BY_CODE: Readonly<Record<string, Explain>> = {
-  '28P01': ({ place, user }) => ({
-    says: `${place} refuses the password of the role ${user}: correct it in the URL, where @ : / ? # and % are written as %40 and so on`,
-  }),
+  '28P01': wrongPassword,
   '28000': letsNobodyIn,
   '3D000': ({ place, user, database }) => ({
     says: `there is no database ${database} at ${place}: make it with CREATE DATABASE ${database} OWNER ${user} TEMPLATE template0 ENCODING 'UTF8', or correct the URL`,
@@ -52,9 +54,13 @@ const BY_CODE: Readonly<Record<string, Explain>> = {
   '57P02': busy,
   // How a pooler says that it has no server to give.
   '08006': busy,
-  '08P01': ({ place }, error) => ({
-    says: `${place} refuses the connection (${error.message}): check the database, the role and the settings of the pooler`,
-  }),
+  // How a pooler refuses somebody.
+  '08P01': (at, error) =>
+    /authentication failed/.test(error.message)
+      ? wrongPassword(at, error)
+      : {
+          says: `${at.place} refuses the connection (${error.message}): check the database, the role and the settings of the pooler`,
+        },
   ERR_TLS_CERT_ALTNAME_INVALID: ({ place }, error) => ({
     says: `the certificate of ${place} is for another name (${namesIn(error)}): write the name it is for in the URL, or give the server a certificate for this one`,
   }),
