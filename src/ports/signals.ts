@@ -17,6 +17,10 @@ export interface Signals {
   onSessionsChanged(listener: (sessionIds: readonly string[]) => void): () => void;
   /** False while news may be missing; then no cached "valid" may be used. */
   readonly live: boolean;
-  /** Grows whenever `live` was false in between or a session ended; a value read before an end is not cached after it. */
+  /**
+   * Grows by one with each news of sessions, before it is told, and without any being told when some may have been missed
+   * for good. What `live` being false held up is told before it is true again. A value that was read before the news is
+   * not cached after it.
+   */
   readonly generation: number;
 }

@@ -44,6 +44,8 @@ export interface PendingEndsDrainOptions {
 export class PendingEndsDrain {
   readonly #options: PendingEndsDrainOptions;
   readonly #known = new Map<string, PendingEnd>();
+  /** Sessions that others said have a pending end, should Redis lose it before it is seen here. */
+  readonly #hearsay = new Set<string>();
   readonly #stops: (() => void)[] = [];
   #settled = false;
   /** Grows with all that may mean that there are pending ends. */
@@ -66,7 +68,9 @@ export class PendingEndsDrain {
         if (connected) this.#doubt();
       }),
       news.onSessionsEnded((ends) => {
-        if (ends.some(({ pending }) => pending === true)) this.#doubt();
+        const pending = ends.filter((end) => end.pending === true);
+        for (const { sessionId } of pending) if (this.#hearsay.size < MAX_KNOWN) this.#hearsay.add(sessionId);
+        if (pending.length > 0) this.#doubt();
       }),
     );
     return this.#look();
@@ -102,6 +106,7 @@ export class PendingEndsDrain {
   /** Throws Fault(unavailable) while neither the database nor Redis can say. */
   async isEnded(session: Session): Promise<boolean> {
     if (this.#settled) return false;
+    if (this.#hearsay.has(session.id)) return true;
     for (const end of this.#known.values()) if (names(end, session)) return true;
     if (this.#isUp('postgres') && !this.#isUp('redis')) return false;
     try {
@@ -169,6 +174,7 @@ export class PendingEndsDrain {
     if (!(await caughtUp())) return;
     for (const id of waiting.keys()) this.#known.delete(id);
     this.#settled = listed !== undefined && this.#known.size === 0 && doubts === this.#doubts;
+    if (this.#settled) this.#hearsay.clear();
   }
 
   /** Ends what the pending end names, as far as it was there then; answers how many sessions this call ended. */

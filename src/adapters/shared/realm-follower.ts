@@ -1,5 +1,5 @@
 import type { SessionChange } from '#src/domain/session.ts';
-import type { DurationMs } from '#src/domain/time.ts';
+import type { DurationMs, EpochMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
@@ -27,11 +27,17 @@ export interface RealmFollowerOptions {
   readonly lost: () => void;
 }
 
+/** By the monotonic clock, which stands still while the machine sleeps, and by the wall clock, which can be set. */
+export interface Instant {
+  readonly monotonic: number;
+  readonly wall: EpochMs;
+}
+
 /** Follows the log of one realm. */
 export class RealmFollower {
   readonly view: ChangeLogView;
   readonly #options: RealmFollowerOptions;
-  #lastLook: number | undefined;
+  #lastLook: Instant | undefined;
   #looking: Promise<boolean> | undefined;
   #next: Promise<boolean> | undefined;
 
@@ -40,8 +46,8 @@ export class RealmFollower {
     this.view = new ChangeLogView(options.slots ?? SLOTS);
   }
 
-  /** When the last look that succeeded began, by the monotonic clock: all that was committed until then is known. */
-  get lastLook(): number | undefined {
+  /** When the last look that succeeded began: all that was committed until then is known. */
+  get lastLook(): Instant | undefined {
     return this.#lastLook;
   }
 
@@ -63,7 +69,7 @@ export class RealmFollower {
 
   async #look(): Promise<boolean> {
     const { clock, log, realm } = this.#options;
-    const begun = clock.monotonic();
+    const begun = { monotonic: clock.monotonic(), wall: clock.now() };
     const heard = this.view.takeHeard();
     try {
       if (this.view.isKnown) await this.#catchUp();

@@ -115,13 +115,12 @@ export class SessionFence {
   /** Whether enough is known of this realm to answer by what is known. */
   isFresh(realm: string): boolean {
     const follower = this.#realms.get(realm);
-    return follower !== undefined && this.#isFresh(follower, this.#options.clock.monotonic());
+    return follower !== undefined && this.#isFresh(follower);
   }
 
   /** Whether enough is known of every realm. */
   get fresh(): boolean {
-    const now = this.#options.clock.monotonic();
-    for (const follower of this.#realms.values()) if (!this.#isFresh(follower, now)) return false;
+    for (const follower of this.#realms.values()) if (!this.#isFresh(follower)) return false;
     return true;
   }
 
@@ -152,15 +151,14 @@ export class SessionFence {
     this.#tellEnds(ends.filter((end) => this.#told.byLog(pendingKey(end), end.endedAt)));
   }
 
-  #isFresh(follower: RealmFollower, now: number): boolean {
-    const { lastLook } = follower;
+  #isFresh({ lastLook }: RealmFollower): boolean {
     if (lastLook === undefined) return false;
+    const { clock, dependencies, longestOutageMs } = this.#options;
+    const age = Math.max(clock.monotonic() - lastLook.monotonic, clock.now() - lastLook.wall);
     // What came between two connections is missing until the log has been looked at.
-    const complete = this.#newsSince !== undefined && this.#newsSince <= lastLook;
-    if (this.#options.dependencies.state('postgres')?.up === false) {
-      return complete && now - lastLook < this.#options.longestOutageMs;
-    }
-    return now - lastLook < (complete ? FRESH_WITH_NEWS : FRESH_WITHOUT_NEWS);
+    const isComplete = this.#newsSince !== undefined && this.#newsSince <= lastLook.monotonic;
+    if (dependencies.state('postgres')?.up === false) return isComplete && age < longestOutageMs;
+    return age < (isComplete ? FRESH_WITH_NEWS : FRESH_WITHOUT_NEWS);
   }
 
   #heardEnds(ends: readonly EndNews[]): void {

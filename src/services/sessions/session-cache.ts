@@ -110,6 +110,9 @@ export class SessionCache {
       recent: false,
     };
     if (!isFresh || this.#maxEntries <= 0) return entry;
+    // Of two tokens of one session one was replaced; `drop` has to reach whichever is kept.
+    const other = this.#digests.get(session.id);
+    if (other !== undefined) this.#entries.delete(other);
     if (this.#entries.size >= this.#maxEntries) this.#evictOne();
     this.#entries.set(session.tokenDigest, entry);
     this.#digests.set(session.id, session.tokenDigest);

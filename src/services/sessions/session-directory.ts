@@ -84,7 +84,13 @@ export class SessionDirectory {
     if (subject === '' && !caller.roles.has('operator')) {
       throw invalidFields([{ field: 'subject', description: 'is needed with session_id, except for operators' }]);
     }
-    const session = await this.get(realm, sessionId);
+    const session = await this.get(realm, sessionId).catch(async (error: unknown) => {
+      if (!isId('session', sessionId) || !(error instanceof Fault) || error.reason !== 'STORE_UNAVAILABLE') throw error;
+      // Nobody can say whose it is, but its end can be in force all the same, if it is the subject's; then this throws too.
+      const target = { kind: 'ids', sessionIds: [sessionId], ...(subject === '' ? {} : { subject }) } as const;
+      await this.#deps.endings.end(realm, target, endReasonOf(caller), caller);
+      return this.get(realm, sessionId);
+    });
     if (subject !== '' && session.subject !== subject) {
       throw new Fault('denied', 'NOT_OWNER', 'session_id: is a session of somebody else');
     }
@@ -105,7 +111,8 @@ export class SessionDirectory {
 
   async #revoke(session: Session, reason: 'LOGOUT' | 'REVOKED' | 'OPERATOR', caller: Caller): Promise<Session> {
     const { endings, store } = this.#deps;
-    if (session.endReason !== undefined) return session;
+    // Without `endedAt` the end is in force and not durable yet.
+    if (session.endReason !== undefined && session.endedAt !== undefined) return session;
     const target: EndSessions['target'] = { kind: 'ids', sessionIds: [session.id], subject: session.subject };
     const [ended] = await endings.end(session.realm, target, reason, caller);
     return ended ?? (await store.read(session.realm, session.id)) ?? session;

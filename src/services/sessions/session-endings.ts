@@ -49,8 +49,9 @@ export class SessionEndings {
       this.announce(ended);
       return ended;
     } catch (error) {
-      // It may have taken effect all the same, and nobody knows for which sessions.
-      cache.clear();
+      // It may have taken effect all the same; of a person, nobody knows for which sessions.
+      if (target.kind === 'subject') cache.clear();
+      else for (const sessionId of target.sessionIds) cache.drop(sessionId);
       throw error;
     }
   }

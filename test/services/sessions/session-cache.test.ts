@@ -118,6 +118,18 @@ describe('the session cache', () => {
     expect([has('a'), has('b')]).toEqual([false, false]);
   });
 
+  it('holds one token of a session, so that no replaced one outlives the news', () => {
+    const { signals, cache, put, has } = world();
+    put('a');
+    cache.put({ ...session('a'), tokenDigest: 'digest-rotated' }, 0, cache.fence());
+    expect(has('a')).toBe(false);
+    expect(cache.size).toBe(1);
+    put('a');
+    signals.sessionsChanged(['a']);
+    expect(cache.size).toBe(0);
+    expect(has('rotated')).toBe(false);
+  });
+
   it('keeps nothing that was read before an end, a change, a drop or a gap', () => {
     const { signals, cache, has } = world();
     for (const meanwhile of [
