@@ -11,26 +11,34 @@ export interface ClusterOptions {
   /** A node that was silent for so long is down. */
   readonly nodeTimeoutMs?: number;
   readonly settings?: Readonly<Record<string, string>>;
+  readonly password?: string;
 }
 
 /** Three masters without replicas that share the slots. */
 export class RedisCluster {
   readonly nodes: readonly RedisServer[];
   readonly #ids: ReadonlyMap<RedisServer, string>;
+  /** What MIGRATE needs to get in. */
+  readonly #access: readonly string[];
 
-  private constructor(nodes: readonly RedisServer[], ids: ReadonlyMap<RedisServer, string>) {
+  private constructor(
+    nodes: readonly RedisServer[],
+    ids: ReadonlyMap<RedisServer, string>,
+    password: string | undefined,
+  ) {
     this.nodes = nodes;
     this.#ids = ids;
+    this.#access = password === undefined ? [] : ['AUTH', password];
   }
 
-  static async start({ nodeTimeoutMs = 1_000, settings = {} }: ClusterOptions = {}): Promise<RedisCluster> {
+  static async start(options: ClusterOptions = {}): Promise<RedisCluster> {
     const stack = new AsyncDisposableStack();
     try {
       const nodes: RedisServer[] = [];
-      for (let index = 0; index < MASTERS; index++) nodes.push(stack.use(await startNode(nodeTimeoutMs, settings)));
+      for (let index = 0; index < MASTERS; index++) nodes.push(stack.use(await startNode(options)));
       const ids = new Map<RedisServer, string>();
       for (const node of nodes) ids.set(node, await node.cli('CLUSTER', 'MYID'));
-      const cluster = new RedisCluster(nodes, ids);
+      const cluster = new RedisCluster(nodes, ids, options.password);
       await cluster.#join();
       stack.move();
       return cluster;
@@ -79,7 +87,8 @@ export class RedisCluster {
     for (;;) {
       const keys = (await from.cli('CLUSTER', 'GETKEYSINSLOT', name, KEYS_AT_ONCE)).split('\n').filter((key) => key);
       if (keys.length === 0) break;
-      await from.cli('MIGRATE', '127.0.0.1', String(to.port), '', '0', MIGRATE_LIMIT_MS, 'REPLACE', 'KEYS', ...keys);
+      const target = ['127.0.0.1', String(to.port), '', '0', MIGRATE_LIMIT_MS, 'REPLACE', ...this.#access];
+      await from.cli('MIGRATE', ...target, 'KEYS', ...keys);
     }
     // The new owner first, so that at no time both say that it is the other.
     for (const node of [to, from, ...this.nodes.filter((other) => other !== to && other !== from)])
@@ -121,8 +130,9 @@ export class RedisCluster {
   }
 }
 
-async function startNode(nodeTimeoutMs: number, settings: Readonly<Record<string, string>>): Promise<RedisServer> {
+async function startNode({ nodeTimeoutMs = 1_000, settings, password }: ClusterOptions): Promise<RedisServer> {
   return startRedis({
+    ...(password === undefined ? {} : { password }),
     settings: {
       'cluster-enabled': 'yes',
       'cluster-config-file': 'nodes.conf',

@@ -6,8 +6,8 @@ export const MASTER_NAME = 'mymaster';
 export interface SentinelOptions {
   /** A master that was silent for so long is down. */
   readonly downAfterMs?: number;
-  /** For the master and its replica alike. */
-  readonly redis?: Pick<RedisOptions, 'settings'>;
+  /** For the master and its replica alike; the password is that of the Sentinels too. */
+  readonly redis?: Pick<RedisOptions, 'settings' | 'password'>;
 }
 
 /** A master, its replica and three Sentinels that watch them. */
@@ -26,14 +26,16 @@ export class RedisSentinel {
     try {
       // By way of a file: after a direct copy the replica is sent nothing until its first acknowledgement, a second later.
       const settings = { 'repl-diskless-sync': 'no', 'repl-ping-replica-period': '1', ...redis.settings };
-      const master = stack.use(await startRedis({ settings }));
-      const replica = stack.use(await startRedis({ settings: { ...settings, replicaof: `127.0.0.1 ${master.port}` } }));
+      const master = stack.use(await startRedis({ ...redis, settings }));
+      const replica = stack.use(
+        await startRedis({ ...redis, settings: { ...settings, replicaof: `127.0.0.1 ${master.port}` } }),
+      );
       await until('replication', async () =>
         (await master.cli('INFO', 'replication')).includes('state=online') ? true : undefined,
       );
       const watched = `127.0.0.1 ${master.port}`;
       const sentinels = await Promise.all(
-        [1, 2, 3].map(async () => stack.use(await startSentinelServer(watched, downAfterMs))),
+        [1, 2, 3].map(async () => stack.use(await startSentinelServer(watched, downAfterMs, redis.password))),
       );
       const all = new RedisSentinel([master, replica], sentinels);
       await all.#settled();
@@ -101,13 +103,20 @@ export class RedisSentinel {
   }
 }
 
-async function startSentinelServer(watched: string, downAfterMs: number): Promise<RedisServer> {
+async function startSentinelServer(
+  watched: string,
+  downAfterMs: number,
+  password: string | undefined,
+): Promise<RedisServer> {
+  const access = password === undefined ? [] : [`sentinel auth-pass ${MASTER_NAME} "${password}"`];
   const sentinel = await startRedis({
+    ...(password === undefined ? {} : { password }),
     sentinel: [
       `sentinel monitor ${MASTER_NAME} ${watched} 2`,
       `sentinel down-after-milliseconds ${MASTER_NAME} ${downAfterMs}`,
       `sentinel failover-timeout ${MASTER_NAME} 1500`,
       `sentinel parallel-syncs ${MASTER_NAME} 1`,
+      ...access,
     ],
   });
   // They greet one another every two seconds, which makes the start slow, and do nothing for half a minute after they

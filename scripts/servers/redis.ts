@@ -26,7 +26,7 @@ export interface RedisOptions {
   readonly tls?: boolean | { readonly certificate?: 'server' | 'wrongName'; readonly askClient?: boolean };
   /** The users; the default user is switched off. */
   readonly acl?: readonly AclUser[];
-  /** Password of the default user. */
+  /** Password of the default user, and of the master it replicates. */
   readonly password?: string;
   /** More lines for redis.conf, for instance `maxmemory: '3mb'`; they win over those from here. */
   readonly settings?: Readonly<Record<string, string>>;
@@ -53,8 +53,11 @@ const configurationFile = (directory: ServerDirectory) => join(directory.path, '
 
 function configuration(made: Omit<Made, 'process'>): string {
   const { options, directory, certificates, ownPassword, port } = made;
-  if (options.sentinel !== undefined)
-    return `${['bind 127.0.0.1', `port ${port}`, `dir "${directory.path}"`, ...options.sentinel].join('\n')}\n`;
+  const password = options.password === undefined ? [] : [`requirepass "${options.password}"`];
+  if (options.sentinel !== undefined) {
+    const lines = ['bind 127.0.0.1', `port ${port}`, `dir "${directory.path}"`, ...password, ...options.sentinel];
+    return `${lines.join('\n')}\n`;
+  }
   const kept = directory.temporary === undefined;
   const lines: Record<string, string> = {
     bind: '127.0.0.1',
@@ -67,7 +70,7 @@ function configuration(made: Omit<Made, 'process'>): string {
     // Tests need DEBUG to bring a server into trouble.
     'enable-debug-command': 'yes',
   };
-  if (options.password !== undefined) lines['requirepass'] = `"${options.password}"`;
+  if (options.password !== undefined) lines['masterauth'] = `"${options.password}"`;
   if (certificates !== undefined) {
     const { certificate = 'server', askClient = false } = typeof options.tls === 'object' ? options.tls : {};
     lines['port'] = '0';
@@ -86,7 +89,7 @@ function configuration(made: Omit<Made, 'process'>): string {
           ...options.acl.map(({ username, password, rules }) => `user ${username} on >${password} ${rules}`),
         ];
   const settings = Object.entries({ ...lines, ...options.settings }).map(([key, value]) => `${key} ${value}`);
-  return `${[...settings, ...users].join('\n')}\n`;
+  return `${[...settings, ...password, ...users].join('\n')}\n`;
 }
 
 /** One Redis server on a loopback port. */

@@ -79,7 +79,7 @@ describe('a Redis server', () => {
 
 describe('Redis with Sentinels', () => {
   it('fails over when the master is killed, and the old master comes back as a replica', async () => {
-    await using redis = await startSentinel();
+    await using redis = await startSentinel({ redis: { password: 'secret' } });
     const old = await redis.master();
     await old.cli('SET', 'a', '1');
     await old.kill();
@@ -87,7 +87,12 @@ describe('Redis with Sentinels', () => {
     expect(master).not.toBe(old);
     // A Sentinel cuts a server's clients once more when it has told it that it is master.
     const read = async () => {
-      using client = connect({ sentinels: redis.addresses.map(nodeOf), name: MASTER_NAME });
+      using client = connect({
+        sentinels: redis.addresses.map(nodeOf),
+        name: MASTER_NAME,
+        password: 'secret',
+        sentinelPassword: 'secret',
+      });
       return (await client.get('a')) ?? undefined;
     };
     expect(await until('the value', read, { stepMs: 50 })).toBe('1');
@@ -99,8 +104,8 @@ describe('Redis with Sentinels', () => {
 
 describe('a Redis Cluster', () => {
   it('shares the slots and moves one with its keys while clients go on', async () => {
-    await using redis = await startRedisCluster();
-    const client = new Cluster(redis.addresses.map(nodeOf));
+    await using redis = await startRedisCluster({ password: 'secret' });
+    const client = new Cluster(redis.addresses.map(nodeOf), { redisOptions: { password: 'secret' } });
     try {
       await client.set('{a}x', '1');
       const slot = await redis.slotOf('{a}x');
