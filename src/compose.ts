@@ -7,6 +7,7 @@ import { AesGcmSecretBox } from './adapters/secrets/secret-box.ts';
 import { ScryptSlowHash } from './adapters/secrets/slow-hash.ts';
 import { systemClock, systemRandom } from './adapters/system.ts';
 import { AuditBufferWatch } from './adapters/telemetry/audit-buffer-watch.ts';
+import { dependencyGauges } from './adapters/telemetry/dependency-gauges.ts';
 import { EventLoopLag } from './adapters/telemetry/event-loop-lag.ts';
 import { JsonLog } from './adapters/telemetry/json-log.ts';
 import { PrometheusMetrics } from './adapters/telemetry/prometheus-metrics.ts';
@@ -19,7 +20,6 @@ import { Fault } from './domain/faults.ts';
 import { newId } from './domain/ids.ts';
 import type { Policy } from './domain/policy.ts';
 import { SECOND } from './domain/time.ts';
-import { NO_DEPENDENCIES } from './ports/dependencies.ts';
 import type { Clock } from './ports/runtime.ts';
 import { OutageRecord } from './services/outage-record.ts';
 import { Outages } from './services/outages.ts';
@@ -68,11 +68,24 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
     fatal = error;
     log.error('the local store is gone; the sidecar has to be restarted', { error: error.message });
   };
+  /** What the storage tells of by itself, once there is somebody to tell. */
+  let live: { readonly metrics: PrometheusMetrics; readonly trail: Trail } | undefined;
   // The thread of the storage starts while this one loads the rest.
   const [storage, { composeServices }, { composeTransport }, { joseReceiptTokens }] = await Promise.all([
-    openStorage({ config, ring: keys.ring, box, digest, clock, random, log, instanceId, onFatal }).then((opened) =>
-      stack.use(opened),
-    ),
+    openStorage({
+      config,
+      ring: keys.ring,
+      box,
+      digest,
+      clock,
+      random,
+      log,
+      instanceId,
+      onFatal,
+      metrics: () => live?.metrics,
+      note: (type, outcome, facts) =>
+        live?.trail.refused(live.trail.draft(type, undefined, { realm: '', outcome, facts })),
+    }).then((opened) => stack.use(opened)),
     import('./compose/services.ts'),
     import('./compose/transport.ts'),
     import('./adapters/jose/receipt-tokens.ts'),
@@ -82,19 +95,20 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
   const metrics = new PrometheusMetrics({
     version: VERSION,
     eventLoopLag: () => lag.worst() / 1000,
-    gauges: buffer.gauges,
+    gauges: [...buffer.gauges, ...storage.gauges, ...dependencyGauges(storage.dependencies, clock)],
   });
-  storage.audit.onAppend((written) => {
+  storage.onDurable((written) => {
     for (const { type, outcome, count } of written) metrics.events(type, outcome, count);
   });
   const { fold_window: foldMs, max_folding: maxFolding } = config.audit;
   const trail = new Trail({ audit: storage.audit, clock, random, metrics, log, foldMs, maxFolding });
   stack.defer(() => trail.drain());
+  live = { metrics, trail };
   const record = new OutageRecord({ trail, clock, metrics, log });
   stack.defer(() => record.stop());
   const outages = stack.use(
     new Outages({
-      dependencies: NO_DEPENDENCIES,
+      dependencies: storage.dependencies,
       limits: config.outage,
       retryAfterMs: Math.max(config.outage.probe, SECOND),
       record,
@@ -105,13 +119,13 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
   const services = composeServices({
     config,
     policy,
-    stores: storage,
+    stores: storage.stores,
     audit: storage.audit,
     outages,
     trail,
-    signals: new MemorySignals({ log }),
+    signals: storage.signals,
     box,
-    digest: new HmacKeyedDigest({ ring: keys.ring }),
+    digest,
     slowHash: new ScryptSlowHash(),
     tokens: joseReceiptTokens,
     locator,
@@ -164,7 +178,7 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
   };
   return {
     addresses: transport.addresses,
-    notices: keys.notices,
+    notices: [...keys.notices, ...storage.notices],
     stop,
     [Symbol.asyncDispose]: () => stop(0),
   };

@@ -45,6 +45,7 @@ export const EVENT_TYPES = [
   'sidecar.stopped',
   'audit.chain_started',
   'audit.chain_damaged',
+  'audit.chain_clash',
   'audit.unconfirmed',
   'audit.events_lost',
   'outage.entered',

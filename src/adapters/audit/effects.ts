@@ -17,6 +17,7 @@ const FACTS: ReadonlySet<string> = new Set<EventType>([
   'sidecar.stopped',
   'audit.chain_started',
   'audit.chain_damaged',
+  'audit.chain_clash',
   'audit.unconfirmed',
   'audit.events_lost',
   'outage.entered',

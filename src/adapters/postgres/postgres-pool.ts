@@ -70,6 +70,11 @@ export class PostgresPool {
     });
   }
 
+  /** Whether jobs wait for a connection. */
+  get isBusy(): boolean {
+    return this.#waiting.size > 0;
+  }
+
   /**
    * Runs `work` on a connection of its own. Rejects with what `work` rejects with, with errors of postgres-errors, or at
    * once with Fault(unavailable) while PostgreSQL is away. When the time is up the caller is told at once; `work` goes on

@@ -1,0 +1,254 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { CentralAuditLog } from '#src/adapters/central/audit-log.ts';
+import { TrailDatabase } from '#src/adapters/central/database.ts';
+import { PostgresFlushTarget } from '#src/adapters/central/flush-target.ts';
+import { Flusher } from '#src/adapters/central/flusher.ts';
+import { PostgresSubjectKeys } from '#src/adapters/central/subject-keys.ts';
+import { type LocalTrail, openLocalTrail } from '#src/adapters/local/trail-client.ts';
+import { type ConnectionSettings, connectionSettings } from '#src/adapters/postgres/connection-settings.ts';
+import { PostgresExecutor } from '#src/adapters/postgres/postgres-executor.ts';
+import { PostgresPool } from '#src/adapters/postgres/postgres-pool.ts';
+import { requireRights, requireSchema } from '#src/adapters/postgres/require-schema.ts';
+import { keyRingFingerprint } from '#src/adapters/secrets/key-ring.ts';
+import { makeSharedRoom, type SharedFront } from '#src/adapters/shared/shared-room.ts';
+import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
+import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
+import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
+import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
+import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
+import type { Config } from '#src/config/schema.ts';
+import { Fault } from '#src/domain/faults.ts';
+import { longestWithoutPostgres } from '#src/domain/outage.ts';
+import { MINUTE, SECOND } from '#src/domain/time.ts';
+import { postgresMigrations } from '#src/gen/sql/migrations.js';
+import type { Dependencies, DependencyState } from '#src/ports/dependencies.ts';
+import type { Storage, StorageDependencies } from './storage.ts';
+
+/** How long a start waits for a PostgreSQL that is away before it gives up, so that whoever started it hears of it. */
+const START_PATIENCE = MINUTE;
+const START_RETRY = SECOND;
+const MAX_WAITING = 2_048;
+const MAX_CACHED_KEYS = 8_192;
+const KEY_LIFE = MINUTE;
+const FLUSH_TIMEOUT = 2 * SECOND;
+
+/** State in PostgreSQL, copies and news in Redis, the trail on the own disk first. Loaded only where settings ask for it. */
+export async function openSharedStorage(deps: StorageDependencies): Promise<Storage> {
+  await using stack = new AsyncDisposableStack();
+  const { config, box, clock, random, log } = deps;
+  const { postgres, audit } = config;
+  const state = addressOf(config, postgres.url?.reveal() ?? '');
+  const flushAt = postgres.audit_url ? addressOf(config, postgres.audit_url.reveal()) : undefined;
+  const pool = stack.adopt(newPool(deps, state, flushAt ? 1 : postgres.connections), (made) => made.close());
+  const flushPool = flushAt ? stack.adopt(newPool(deps, flushAt, 1), (made) => made.close()) : pool;
+  const stateTrail = new TrailDatabase({ pool });
+  const flushTrail = flushAt ? new TrailDatabase({ pool: flushPool }) : stateTrail;
+  const subjectKeys = new PostgresSubjectKeys({
+    database: stateTrail,
+    secrets: box,
+    random,
+    clock,
+    timeoutMs: postgres.read_timeout,
+    maxCached: MAX_CACHED_KEYS,
+    maxAgeMs: KEY_LIFE,
+  });
+  const trail = stack.use(
+    await openLocalTrail({
+      directory: config.data_dir,
+      keyRing: deps.ring,
+      maxAuditBytes: audit.max_bytes,
+      checkpointMs: audit.checkpoint_interval,
+      maxAgeMs: audit.max_age,
+      mode: audit.mode,
+      subjectKeys,
+      flushTimeoutMs: FLUSH_TIMEOUT,
+      keyTimeoutMs: postgres.read_timeout,
+      log,
+      onFatal: deps.onFatal,
+    }),
+  );
+  const executorOf = (of: PostgresPool) =>
+    new PostgresExecutor({
+      pool: of,
+      events: trail.commit,
+      timeoutMs: postgres.timeout,
+      readTimeoutMs: postgres.read_timeout,
+      clock,
+      random,
+      log,
+    });
+  const sql = stack.adopt(executorOf(pool), (made) => made.close());
+  const ready = await whenThere(deps, state, async () => {
+    await requireSchema({
+      sql,
+      at: state,
+      migrations: postgresMigrations,
+      access: flushAt ? ['state'] : ['state', 'audit'],
+      keyRingFingerprint: keyRingFingerprint(deps.ring),
+      clock,
+      log,
+    });
+    if (flushAt) await requireRights(executorOf(flushPool), ['audit'], log);
+  });
+
+  const redis = config.redis.mode === 'off' ? undefined : stack.use(await openFront(deps));
+  const dependencies = new StoreDependencies(pool, redis?.connection);
+  const room = makeSharedRoom({
+    sessions: new SqlSessionStore(sql, box),
+    challenges: new SqlChallengeStore(sql),
+    front: redis?.front,
+    dependencies,
+    realms: config.realms,
+    longestOutageMs: longestWithoutPostgres(config.outage),
+    lookTimeoutMs: postgres.read_timeout * 2,
+    retryAfterMs: Math.max(config.outage.probe, SECOND),
+    clock,
+    random,
+    log,
+    metrics: { sessionEnded: (reason) => deps.metrics()?.sessionEnded(reason) },
+  });
+  stack.defer(() => room.stop());
+  await room.start();
+
+  const flusher = newFlusher(
+    deps,
+    trail,
+    new PostgresFlushTarget({ database: flushTrail, timeoutMs: FLUSH_TIMEOUT }),
+    pool,
+  );
+  flusher.start();
+  stack.defer(() => flusher.close());
+  const forget = pool.breaker.onChange(({ up }) => up && flusher.recovered());
+  stack.defer(forget);
+  const central = new CentralAuditLog({ database: stateTrail, keys: subjectKeys, local: trail.audit, clock });
+  const opened = stack.move();
+  return {
+    stores: {
+      sessions: room.sessions,
+      challenges: room.challenges,
+      attempts: new SqlAttemptStore(sql),
+      factors: new SqlFactorStore(sql),
+      signingKeys: new SqlSigningKeyStore(sql),
+    },
+    audit: {
+      append: (events) => trail.audit.append(events),
+      query: (filter, limit, before) => central.query(filter, limit, before),
+      after: (filter, position, limit) => central.after(filter, position, limit),
+      head: () => central.head(),
+      onAppend: (listener) => central.onAppend(listener),
+      verify: (chainId) => central.verify(chainId),
+      exportPage: (range, cursor) => central.exportPage(range, cursor),
+      status: () => trail.audit.status(),
+    },
+    onDurable: trail.audit.onAppend,
+    signals: room.signals,
+    dependencies,
+    gauges: [],
+    notices: ready,
+    async [Symbol.asyncDispose]() {
+      // What is durable here should be there too before this sidecar is gone.
+      const { left } = await flusher.drain(FLUSH_TIMEOUT);
+      if (left > 0) log.warn('events stay in the local buffer; the next start on this volume flushes them', { left });
+      await opened.disposeAsync();
+    },
+  };
+}
+
+function addressOf(config: Config, url: string): ConnectionSettings {
+  const { tls, ca_file: caFile, timeout } = config.postgres;
+  return connectionSettings({ url, tls, caFile, connectTimeoutMs: timeout });
+}
+
+function newPool({ config, clock, random, log }: StorageDependencies, to: ConnectionSettings, connections: number) {
+  return new PostgresPool({
+    client: to.client,
+    connections,
+    maxWaiting: MAX_WAITING,
+    connectTimeoutMs: config.postgres.timeout,
+    failures: config.outage.failures,
+    probeMs: config.outage.probe,
+    clock,
+    random,
+    log,
+  });
+}
+
+function newFlusher(deps: StorageDependencies, trail: LocalTrail, target: PostgresFlushTarget, pool: PostgresPool) {
+  const { config, clock, random, log, note } = deps;
+  const { audit } = config;
+  return new Flusher({
+    source: trail.source,
+    target,
+    audit: trail.audit,
+    trail,
+    mode: audit.mode,
+    intervalMs: audit.flush_interval,
+    batchRows: audit.flush_batch,
+    bounds: { bytes: audit.max_bytes, ageMs: audit.max_age },
+    isBusy: () => pool.isBusy,
+    onClash: ({ chainId, sequence }) =>
+      note('audit.chain_clash', 'FAILED', { chain: chainId, sequence: String(sequence) }),
+    clock,
+    random,
+    log,
+  });
+}
+
+/** Tries until PostgreSQL is there; what else is wrong with it is told at once. */
+async function whenThere(
+  { clock, log }: StorageDependencies,
+  { place }: ConnectionSettings,
+  check: () => Promise<void>,
+): Promise<readonly string[]> {
+  const until = clock.monotonic() + START_PATIENCE;
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await check();
+      return [];
+    } catch (error) {
+      const away = error instanceof Fault && error.kind === 'unavailable';
+      if (!away || clock.monotonic() >= until) throw error;
+      if (tries === 1) log.warn('waiting for PostgreSQL', { place, error: error.message });
+      await pause(START_RETRY);
+    }
+  }
+}
+
+interface OpenFront extends AsyncDisposable {
+  readonly connection: {
+    readonly state: DependencyState;
+    onChange(listener: (state: DependencyState) => void): () => void;
+  };
+  readonly front: SharedFront;
+}
+
+async function openFront(deps: StorageDependencies): Promise<OpenFront> {
+  const { openRedisFront } = await import('./redis-front.ts');
+  return await openRedisFront(deps);
+}
+
+type Watched = OpenFront['connection'];
+
+/** PostgreSQL, and Redis where there is one. */
+class StoreDependencies implements Dependencies {
+  readonly #watched: readonly Watched[];
+
+  constructor(pool: PostgresPool, redis: Watched | undefined) {
+    this.#watched = redis ? [redis, pool.breaker] : [pool.breaker];
+  }
+
+  get states(): readonly DependencyState[] {
+    return this.#watched.map(({ state }) => state);
+  }
+
+  state(name: DependencyState['name']): DependencyState | undefined {
+    return this.#watched.find(({ state }) => state.name === name)?.state;
+  }
+
+  onChange(listener: (state: DependencyState) => void): () => void {
+    const forget = this.#watched.map((one) => one.onChange(listener));
+    return () => {
+      for (const each of forget) each();
+    };
+  }
+}
