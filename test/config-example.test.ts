@@ -42,8 +42,13 @@ describe('docs/configuration.md', () => {
     const examples = [...read('docs/configuration.md').matchAll(/```yaml\n([^`]*)```/g)].map(([, yaml]) => yaml ?? '');
     expect(examples.length).toBeGreaterThan(1);
     const token = temporaryFile('hush', 'token');
-    for (const example of examples)
-      await loadSettings({ file: temporaryFile(example.replace('/run/secrets/twilio-token', token)), env: {} });
+    const url = temporaryFile('postgresql://sallyport:hush@db.example/sallyport', 'url');
+    for (const example of examples) {
+      const here = example
+        .replaceAll(/\/run\/secrets\/postgres[a-z-]*url/g, url)
+        .replaceAll(/\/run\/secrets\/(?:twilio-token|redis-password)/g, token);
+      await loadSettings({ file: temporaryFile(here), env: {} });
+    }
   });
 });
 
