@@ -102,13 +102,16 @@ async function connected<T>(
   work: (client: Client, tx: Pick<Tx, 'all' | 'run'>) => Promise<T>,
 ): Promise<T> {
   const client = new Client({ ...settings.client, query_timeout: STATEMENT_MS + LOCK_SLICE_MS });
-  // The loss of the connection rejects the query that runs; without a listener it would end the process too.
-  client.on('error', () => {});
+  // The loss of the connection between two statements is told here alone, and the next one fails for no reason of its own.
+  let lost: Error | undefined;
+  client.on('error', (error) => {
+    lost ??= error;
+  });
   try {
     await client.connect();
     return await work(client, txOf(client));
   } catch (error) {
-    throw foreign(error) ?? explained(error, settings);
+    throw foreign(error) ?? explained(lost ?? error, settings);
   } finally {
     await close(client);
   }

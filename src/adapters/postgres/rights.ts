@@ -40,6 +40,8 @@ export const FUNCTION_RIGHTS: Readonly<Record<string, Rights>> = {
   'audit_head(text)': { audit: ['EXECUTE'] },
   'audit_horizon()': { state: ['EXECUTE'] },
   'audit_prepare(integer)': { audit: ['EXECUTE'] },
+  // Finds or makes the key of a person, sealed; by the connection of either role, whichever is free.
+  'audit_subject_key(text, text, text, bytea)': { state: ['EXECUTE'], audit: ['EXECUTE'] },
 };
 
 /** The privileges of a role that has all of these kinds of access. */
