@@ -1,0 +1,164 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { PostgresServer } from '../../../scripts/servers/postgres.ts';
+import { MemoryTrail } from '../../support/memory-trail.ts';
+import { newDatabase, openExecutor, type SidecarOptions } from '../../support/postgres-stores.ts';
+import { eventOf } from '../../support/store-samples.ts';
+import { timed, until } from '../../support/until.ts';
+
+let server: PostgresServer;
+let database: Awaited<ReturnType<typeof newDatabase>>;
+let trail: MemoryTrail;
+beforeAll(async () => {
+  server = await PostgresServer.start();
+  database = await newDatabase(server);
+});
+afterAll(() => server[Symbol.asyncDispose]());
+beforeEach(async () => {
+  trail = new MemoryTrail();
+  await server.query('DELETE FROM marks', [], database.name);
+});
+
+const start = (options: Partial<SidecarOptions> = {}) => openExecutor({ url: database.url, trail, ...options });
+const put = 'INSERT INTO marks (name, value) VALUES ($1, $2)';
+const marks = async () =>
+  (await server.query<{ name: string }>('SELECT name FROM marks ORDER BY name', [], database.name)).map(
+    (row) => row.name,
+  );
+const created = () => eventOf('session.created');
+
+describe('an outage', () => {
+  it('of a frozen server costs each call its time-out, then nothing, and ends by itself', async () => {
+    await using sidecar = start({ timeoutMs: 500, readTimeoutMs: 80, connectTimeoutMs: 300, probeMs: 50 });
+    await sidecar.executor.read('SELECT 1');
+    await server.freeze();
+    try {
+      const reads = await Promise.all([1, 2, 3, 4].map(() => timed(() => sidecar.executor.read('SELECT 1'))));
+      for (const { ms, error } of reads) {
+        expect(error).toMatchObject({ kind: 'unavailable', details: { metadata: { dependency: 'postgres' } } });
+        expect(ms).toBeLessThan(250);
+      }
+      const { error } = await timed(() => sidecar.executor.unit((tx) => tx.run(put, 'a', '1')));
+      expect(error).toMatchObject({ kind: 'unavailable' });
+      expect(sidecar.pool.breaker.up).toBe(false);
+      const refused = await timed(() => sidecar.executor.read('SELECT 1'));
+      expect(refused.error).toMatchObject({ kind: 'unavailable', details: { retryAfterMs: expect.any(Number) } });
+      expect(refused.ms).toBeLessThan(20);
+    } finally {
+      await server.thaw();
+    }
+    await until(() => sidecar.pool.breaker.up);
+    expect(await sidecar.executor.read('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    expect(await marks()).toEqual([]);
+  });
+
+  it('of a killed server is known at once, and ends by itself', async () => {
+    await using sidecar = start({ probeMs: 50 });
+    await sidecar.executor.unit((tx) => tx.run(put, 'before', '1'));
+    await server.kill();
+    for (let tries = 0; tries < 3; tries += 1) {
+      const { ms, error } = await timed(() => sidecar.executor.unit((tx) => tx.run(put, 'during', '1')));
+      expect(error).toMatchObject({ kind: 'unavailable' });
+      expect(ms).toBeLessThan(500);
+    }
+    expect(sidecar.pool.breaker.up).toBe(false);
+    await server.restart();
+    await until(() => sidecar.pool.breaker.up);
+    await sidecar.executor.unit((tx) => tx.run(put, 'after', '1'));
+    expect(await marks()).toEqual(['after', 'before']);
+  });
+
+  it('between two calls is not noticed', async () => {
+    await using sidecar = start();
+    await sidecar.executor.unit((tx) => tx.run(put, 'a', '1'));
+    await server.restart();
+    await sidecar.executor.unit((tx) => tx.run(put, 'b', '1'));
+    expect(await sidecar.executor.read('SELECT COUNT(*) AS n FROM marks')).toEqual([{ n: 2 }]);
+    expect(sidecar.pool.breaker.up).toBe(true);
+  });
+
+  it('is what a server is that takes no writes', async () => {
+    await using sidecar = start({ probeMs: 50 });
+    const reader = (on: boolean) =>
+      server.query(`ALTER DATABASE ${database.name} SET default_transaction_read_only = ${on ? 'on' : 'off'}`);
+    await reader(true);
+    try {
+      for (let tries = 0; tries < 3; tries += 1) {
+        await expect(sidecar.executor.read('SELECT 1')).rejects.toMatchObject({ kind: 'unavailable' });
+      }
+      expect(sidecar.pool.breaker.up).toBe(false);
+    } finally {
+      await reader(false);
+    }
+    await until(() => sidecar.pool.breaker.up);
+  });
+
+  it('is not what a lock is that somebody else holds; reads go on meanwhile', async () => {
+    await using holder = start();
+    await using sidecar = start({ timeoutMs: 700, readTimeoutMs: 300 });
+    await sidecar.executor.read('SELECT 1');
+    let release = () => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const holding = holder.executor.unit(async (tx) => {
+      await tx.alone('main', 'ann');
+      await held;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const waiting = timed(() => sidecar.executor.unit((tx) => tx.alone('main', 'ann')));
+    for (let reads = 0; reads < 10; reads += 1) await sidecar.executor.read('SELECT 1');
+    const { ms, error } = await waiting;
+    expect(error).toMatchObject({ kind: 'unavailable', details: { retryAfterMs: 250 } });
+    expect(ms).toBeLessThan(1_000);
+    expect(sidecar.pool.breaker.up).toBe(true);
+    release();
+    await holding;
+    await sidecar.executor.unit((tx) => tx.alone('main', 'ann'));
+  });
+});
+
+describe('the pool', () => {
+  it('holds no more connections than it may, and refuses what is too much', async () => {
+    await using sidecar = start({ connections: 2, maxWaiting: 5, url: `${database.url}?application_name=bounded` });
+    const slow = Array.from({ length: 12 }, () =>
+      sidecar.executor.read('SELECT pg_sleep(0.1)').then(
+        () => 'read',
+        () => 'refused',
+      ),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 80));
+    const [row] = await server.query<{ n: number }>(
+      `SELECT COUNT(*)::int AS n FROM pg_stat_activity WHERE application_name = 'bounded'`,
+    );
+    expect(row?.n).toBeLessThanOrEqual(2);
+    const outcomes = await Promise.all(slow);
+    expect(outcomes.filter((outcome) => outcome === 'read')).toHaveLength(5);
+    expect(sidecar.pool.breaker.up).toBe(true);
+  });
+
+  it('takes the connection from a unit whose time is up, so that its locks are free', async () => {
+    await using sidecar = start({ timeoutMs: 300, connections: 1 });
+    let release = () => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const stuck = sidecar.executor.unit(async (tx) => {
+      await tx.alone('main', 'ann');
+      await tx.run(put, 'stuck', '1');
+      tx.record(created());
+      await held;
+    });
+    await expect(stuck).rejects.toMatchObject({ kind: 'unavailable' });
+    await sidecar.executor.unit(async (tx) => {
+      await tx.alone('main', 'ann');
+      await tx.run(put, 'next', '1');
+    });
+    release();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await marks()).toEqual(['next']);
+    expect(trail.taken.map(({ state }) => state)).not.toContain('confirmed');
+  });
+
+  it('refuses everything once it is closed', async () => {
+    const sidecar = start();
+    await sidecar.executor.read('SELECT 1');
+    await sidecar.close();
+    await expect(sidecar.executor.read('SELECT 1')).rejects.toMatchObject({ kind: 'unavailable' });
+  });
+});
