@@ -90,14 +90,18 @@ export class Outages implements OutageGate, Disposable {
   /** Whether traffic should come here, and in words why not, or what is missing all the same. */
   readiness(): { readonly ready: boolean; readonly lines: readonly string[] } {
     const { limits } = this.#deps;
-    const lines = [...this.#away.keys()].map((name) => `degraded: ${name} is away for ${seconds(this.#awayMs(name))}`);
-    const ready = isOfUse(this.#outage, limits, this.#awayMs('postgres'));
+    const now = this.#now();
+    const lines = [...this.#away].map(
+      ([name, { entered }]) => `degraded: ${name} is away for ${seconds(between(entered, now))}`,
+    );
+    const awayMs = this.#awayMs('postgres');
+    const ready = isOfUse(this.#outage, limits, awayMs);
     if (this.#outage === 'postgres') {
-      const longest = seconds(longestWithoutPostgres(limits));
+      const longest = longestWithoutPostgres(limits);
       lines.push(
         ready
-          ? `known sessions go on without postgres for ${longest} at most`
-          : `nothing goes on without postgres for longer than ${longest}`,
+          ? `known sessions go on without postgres for ${seconds(longest - awayMs)} more at most`
+          : `nothing goes on without postgres for longer than ${seconds(longest)}`,
       );
     }
     if (this.#outage === 'both') lines.push('nothing goes on until one of them is back');

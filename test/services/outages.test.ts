@@ -162,7 +162,7 @@ describe('what is shown of outages', () => {
     clock.advance(15 * MINUTE - 1);
     expect(outages.readiness()).toEqual({
       ready: true,
-      lines: ['degraded: postgres is away for 899 s', 'known sessions go on without postgres for 900 s at most'],
+      lines: ['degraded: postgres is away for 899 s', 'known sessions go on without postgres for 0 s more at most'],
     });
     clock.advance(1);
     expect(outages.readiness()).toEqual({
@@ -171,6 +171,20 @@ describe('what is shown of outages', () => {
     });
     dependencies.comeBack('postgres');
     expect(outages.readiness()).toEqual({ ready: true, lines: [] });
+  });
+
+  it('tells how long this time is, and how much is left although the last time counts', () => {
+    const { clock, dependencies, outages } = world();
+    dependencies.leave('postgres');
+    clock.advance(60 * SECOND);
+    dependencies.comeBack('postgres');
+    clock.advance(5 * SECOND);
+    dependencies.leave('postgres');
+    clock.advance(2 * SECOND);
+    expect(outages.readiness().lines).toEqual([
+      'degraded: postgres is away for 2 s',
+      'known sessions go on without postgres for 833 s more at most',
+    ]);
   });
 
   it('is no readiness without both, and readiness again with one', () => {
