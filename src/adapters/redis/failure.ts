@@ -19,6 +19,10 @@ export function failureOf(error: unknown): RedisFailure {
   if (error.name === 'ReplyError') return new RedisFailure(/^-?([A-Z]{2,20})\b/.exec(error.message)?.[1] ?? 'ERR');
   if ('code' in error && typeof error.code === 'string' && /^[A-Z0-9_]{2,60}$/.test(error.code))
     return new RedisFailure(error.code);
+  // A Cluster, or the Sentinels, of which none could be reached; the last one tells why.
+  if ('lastNodeError' in error && error.lastNodeError instanceof Error) return failureOf(error.lastNodeError);
+  const last = /Last error: .*?\b([A-Z]{4,20})\b/.exec(error.message)?.[1];
+  if (last !== undefined) return new RedisFailure(last);
   if (/timed out|timeout/i.test(error.message)) return new RedisFailure('TIMEOUT');
   if (/writeable|closed|isn't ready|ended|retries per request|startup nodes/i.test(error.message))
     return new RedisFailure('CLOSED');

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { RedisTarget } from '#src/adapters/redis/client-options.ts';
+import { freePort } from '../../../scripts/servers/free-port.ts';
 import { type RedisOptions, type RedisServer, startRedis } from '../../../scripts/servers/redis.ts';
 import { eventually } from '../../support/eventually.ts';
 import { RedisFront, targetOf } from '../../support/redis-front.ts';
@@ -118,4 +119,53 @@ describe('TLS to Redis', () => {
     const { front } = await begin({}, () => ({ tls: {}, password: PASSWORD }));
     await expectAway(front, /redis/);
   });
+
+  it('works with a Cluster, whose nodes are verified too', async () => {
+    const port = String(await freePort());
+    const settings = { 'cluster-enabled': 'yes', 'cluster-port': port, 'cluster-announce-ip': '127.0.0.1' };
+    open = new AsyncDisposableStack();
+    const redis = open.use(await startRedis({ tls: true, settings: { ...settings, 'tls-cluster': 'yes' } }));
+    await redis.cli('CLUSTER', 'ADDSLOTSRANGE', '0', '16383');
+    await eventually(
+      'a Cluster',
+      async () => (await redis.cli('CLUSTER', 'INFO')).includes('cluster_state:ok'),
+      10_000,
+    );
+    const at = { mode: 'cluster' as const, at: [redis.address], timeoutMs: 200 };
+    const front = open.use(await RedisFront.start(targetOf({ ...at, tls: { ca: text(redis.certificates?.caFile) } })));
+    await useAll(front);
+    const wrong = { ca: text(redis.certificates?.otherCaFile) };
+    const other = open.use(await RedisFront.start(targetOf({ ...at, tls: wrong })));
+    expect([other.connection.state.up, other.news.connected]).toEqual([false, false]);
+  }, 40_000);
+
+  it('works with Sentinels, which have their own password and are verified like the master', async () => {
+    open = new AsyncDisposableStack();
+    const master = open.use(await startRedis({ tls: true, password: PASSWORD }));
+    const { certificates } = master;
+    const port = await freePort();
+    const sentinel = open.use(
+      await startRedis({
+        ...{ port, tls: true, password: 'another' },
+        sentinel: [
+          ...['port 0', `tls-port ${port}`, 'tls-replication yes', 'tls-auth-clients no'],
+          `tls-ca-cert-file "${certificates?.caFile}"`,
+          `tls-cert-file "${certificates?.server.certFile}"`,
+          `tls-key-file "${certificates?.server.keyFile}"`,
+          `sentinel monitor mymaster 127.0.0.1 ${master.port} 1`,
+          `sentinel auth-pass mymaster ${PASSWORD}`,
+        ],
+      }),
+    );
+    const at = { mode: 'sentinel' as const, at: [sentinel.address], timeoutMs: 200, password: PASSWORD };
+    const trusted = { ca: text(certificates?.caFile) };
+    const front = open.use(await RedisFront.start(targetOf({ ...at, sentinelPassword: 'another', tls: trusted })));
+    await useAll(front);
+    const wrong = { sentinelPassword: 'another', tls: { ca: text(certificates?.otherCaFile) } };
+    for (const fields of [wrong, { sentinelPassword: PASSWORD, tls: trusted }]) {
+      const other = open.use(await RedisFront.start(targetOf({ ...at, ...fields })));
+      expect([other.connection.state.up, other.news.connected]).toEqual([false, false]);
+      expect(other.log.lines.join()).not.toContain(PASSWORD);
+    }
+  }, 40_000);
 });

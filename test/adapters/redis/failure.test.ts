@@ -21,6 +21,9 @@ describe('failures of Redis', () => {
     [new Error('Command timed out'), 'TIMEOUT', false],
     [new Error("Stream isn't writeable and enableOfflineQueue options is false"), 'CLOSED', false],
     [new Error('Connection is closed.'), 'CLOSED', false],
+    [new Error('All sentinels are unreachable. Last error: WRONGPASS invalid password'), 'WRONGPASS', true],
+    [new Error('All sentinels are unreachable. Last error: connect ECONNREFUSED ::1:1'), 'ECONNREFUSED', false],
+    [Object.assign(new Error('Failed'), { lastNodeError: reply('NOAUTH required') }), 'NOAUTH', true],
     ['something', 'FAILED', false],
   ])('%s is an outage', (error, code, writes) => {
     expect(failureOf(error).code).toBe(code);

@@ -7,7 +7,9 @@ import { challengeOf, digest, eventOf, id, person, REALM, sessionOf, T0 } from '
 
 const TIMEOUT_MS = 100;
 /** Timers and a busy machine. */
-const MARGIN_MS = 60;
+const MARGIN_MS = 100;
+/** Refused without waiting for anything. */
+const AT_ONCE_MS = 40;
 const unavailable = { name: 'Fault', kind: 'unavailable', reason: 'STORE_UNAVAILABLE' };
 
 let open: AsyncDisposableStack | undefined;
@@ -71,7 +73,7 @@ describe('a Redis that is killed', () => {
     expect(performance.now() - begun).toBeLessThan(2_000);
     if (!front) throw new Error('not started');
     expect([front.connection.state.up, front.news.connected]).toEqual([false, false]);
-    expect(await refusal(() => find(front))).toBeLessThan(20);
+    expect(await refusal(() => find(front))).toBeLessThan(AT_ONCE_MS);
     await redis.restart();
     await eventually('back', () => front.connection.state.up && front.news.connected);
     await put(front);
@@ -111,7 +113,7 @@ describe('a Redis that is frozen', () => {
       expect(took).toBeLessThan(TIMEOUT_MS + MARGIN_MS);
     }
     expect(front.connection.state.up).toBe(false);
-    for (let call = 0; call < 50; call++) expect(await refusal(() => find(front))).toBeLessThan(20);
+    for (let call = 0; call < 50; call++) expect(await refusal(() => find(front))).toBeLessThan(AT_ONCE_MS);
     await sleep(600);
     expect(front.connection.state.up).toBe(false);
     await redis.thaw();
@@ -134,7 +136,7 @@ describe('a Redis that is frozen', () => {
     await redis.freeze();
     const calls = Array.from({ length: 30 }, () => refusal(() => find(front)));
     const took = (await Promise.all(calls)).sort((a, b) => a - b);
-    expect(took.filter((ms) => ms < 20)).toHaveLength(20);
+    expect(took.filter((ms) => ms < AT_ONCE_MS)).toHaveLength(20);
     expect(took.filter((ms) => ms > TIMEOUT_MS - 5)).toHaveLength(10);
   });
 });
@@ -160,7 +162,7 @@ describe('a Redis that takes no writes', () => {
     expect(front.connection.state.up).toBe(false);
     await sleep(400);
     expect(front.connection.state.up).toBe(false);
-    expect(await refusal(() => front.ends.add(endOf(id('session'))))).toBeLessThan(20);
+    expect(await refusal(() => front.ends.add(endOf(id('session'))))).toBeLessThan(AT_ONCE_MS);
     await redis.cli('CONFIG', 'SET', 'maxmemory', '0');
     await eventually('back', () => front.connection.state.up);
     await put(front);
