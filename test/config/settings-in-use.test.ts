@@ -21,7 +21,8 @@ describe('every setting', () => {
       const name = path.at(-1) ?? '';
       const section = path.at(-2);
       const isOnlyOne = SETTINGS.filter((other) => other.path.at(-1) === name).length === 1;
-      const pattern = isOnlyOne || section === undefined ? `\\b${name}\\b` : `\\b${section}\\??\\.${name}\\b`;
+      const ofSection = `\\b${section}\\??\\.${name}\\b|\\{[^{}]*\\b${name}\\b[^{}]*\\} = config\\.${section}\\b`;
+      const pattern = isOnlyOne || section === undefined ? `\\b${name}\\b` : ofSection;
       // Settings by sensitivity are handed on together.
       const isOneOfFour = SENSITIVITIES.some((sensitivity) => sensitivity === name);
       const used = isOneOfFour ? `\\b${path.slice(0, -1).join('\\.')}\\b|: config\\.${path[0]}\\b` : pattern;
