@@ -14,7 +14,7 @@ describe('the program', () => {
   it('shows an overview with examples and exit codes', async () => {
     const { code, stdout } = await sallyport(['--help']);
     expect(code).toBe(0);
-    for (const word of ['serve', 'demo', 'audit', 'policy', 'config', 'version', 'Examples:', 'Exit codes:'])
+    for (const word of ['serve', 'migrate', 'demo', 'audit', 'policy', 'config', 'version', 'Examples:', 'Exit codes:'])
       expect(stdout).toContain(word);
   });
 
@@ -39,7 +39,7 @@ describe('the program', () => {
     expect(stdout).toBe('');
   });
 
-  it.each(['serve', 'policy test', 'config', 'config print', 'config check', 'version'])(
+  it.each(['serve', 'migrate', 'policy test', 'config', 'config print', 'config check', 'version'])(
     'has help for %s',
     async (command) => {
       const { code, stdout } = await sallyport([...command.split(' '), '--help']);
