@@ -35,7 +35,9 @@ export async function migrate({
 }: MigrateOptions): Promise<string> {
   const urlFile = join(directory, 'owner.url');
   writeFileSync(urlFile, `${postgres.url(DATABASE, ROLES.owner)}\n`, { mode: 0o600 });
-  const args = ['migrate', '--url-file', urlFile, '--grant-to', ROLES.state, '--grant-audit-to', ROLES.audit];
+  // The state role may flush too: not every fleet gives the flush a role of its own.
+  const grants = ['--grant-to', ROLES.state, '--grant-audit-to', ROLES.state, '--grant-audit-to', ROLES.audit];
+  const args = ['migrate', '--url-file', urlFile, ...grants];
   const { certificates } = postgres;
   try {
     const { stdout } = await run(process.execPath, [program, ...args], {

@@ -30,7 +30,8 @@ export async function openRedisFront(deps: StorageDependencies): Promise<RedisFr
     log,
   });
   const shared = { connection, keys, box, clock, random, log };
-  const news = new RedisNews({ ...shared, realms: config.realms });
+  const onMalformed = () => log.warn('a message in Redis could not be read: another key ring, or not from a sidecar');
+  const news = new RedisNews({ ...shared, realms: config.realms, onMalformed });
   await connection.start();
   await news.start();
   return {

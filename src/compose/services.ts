@@ -31,6 +31,9 @@ const REQUEST_TTL = DAY;
 /** Longer than any receipt, challenge or request id can be of use. */
 const KEEP_CHALLENGES = 2 * DAY;
 const KEEP_SESSIONS = 30 * DAY;
+/** How often to look for what a crash left overdue. Where many share a database, each has to ask less often. */
+const SWEEP_ALONE = 5 * SECOND;
+const SWEEP_SHARED = 30 * SECOND;
 const MAX_STREAMS_PER_SUBJECT = 20;
 const MAX_WAITING_PROOFS = 256;
 
@@ -82,6 +85,7 @@ export function composeServices(deps: ServiceDependencies): Services {
     hardAttempts: config.budget.hard_attempts,
   };
   const made = { outages, trail, signals, clock, random, metrics, log, box };
+  const sweepMs = config.postgres.url === undefined ? SWEEP_ALONE : SWEEP_SHARED;
   const claims = new RequestClaims({ clock, digest, ttlMs: REQUEST_TTL });
   const lanes = new Lanes({ maxWaiting: MAX_WAITING_PROOFS });
   const receipts = new Receipts({
@@ -106,7 +110,7 @@ export function composeServices(deps: ServiceDependencies): Services {
       idleMs: config.sessions.idle,
       cacheEntries: config.sessions.cache_size,
       flushMs: config.sessions.touch_interval,
-      sweepMs: 5 * SECOND,
+      sweepMs,
       retentionMs: KEEP_SESSIONS,
       heartbeatMs: config.challenge.heartbeat,
       reactions: {
@@ -162,6 +166,7 @@ export function composeServices(deps: ServiceDependencies): Services {
       maxStreamsPerSubject: MAX_STREAMS_PER_SUBJECT,
       maxStreams: config.limits.max_streams,
       keepMs: KEEP_CHALLENGES,
+      sweepMs,
     },
   });
   return {

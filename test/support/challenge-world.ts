@@ -196,6 +196,7 @@ export function challengeWorld({ policy, seed = 'challenges', limits, ...options
         maxStreamsPerSubject: 8,
         maxStreams: 100,
         keepMs: DAY,
+        sweepMs: 5 * SECOND,
         ...options,
       },
       decide,

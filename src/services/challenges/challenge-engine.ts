@@ -41,6 +41,8 @@ export interface ChallengeEngineOptions {
   readonly maxStreams: number;
   /** How long ended challenges and spent receipts are kept; more than any receipt lives. */
   readonly keepMs: DurationMs;
+  /** How often to look for overdue challenges of others. */
+  readonly sweepMs: DurationMs;
 }
 
 export interface ChallengeEngineDependencies {
@@ -80,7 +82,7 @@ export class ChallengeEngine {
     const endings = new ChallengeEndings(deps);
     const access = new ChallengeAccess({ ...deps, endings });
     this.timer = new CoarseTimer({ clock, stepMs: TIMER_STEP });
-    this.expiry = new ChallengeExpiry({ ...deps, endings, keepMs: options.keepMs });
+    this.expiry = new ChallengeExpiry({ ...deps, endings, sweepMs: options.sweepMs, keepMs: options.keepMs });
     const opening = new ChallengeOpening({
       ...deps,
       endings,

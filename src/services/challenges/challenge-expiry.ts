@@ -8,8 +8,6 @@ import { StrandedChallenges } from './stranded-challenges.ts';
 
 /** Deadlines are gathered in steps of this, so what they cost does not grow with the number of challenges. */
 const STEP: DurationMs = 250;
-/** How often to look for challenges that nobody here knows of: left by a crash, or opened by another sidecar. */
-const SWEEP_EVERY: DurationMs = 5 * SECOND;
 const RETRY_AFTER: DurationMs = SECOND;
 const BATCH = 512;
 const PARALLEL = 128;
@@ -21,6 +19,8 @@ export interface ChallengeExpiryDependencies {
   readonly endings: Pick<ChallengeEndings, 'expire'>;
   readonly clock: Clock;
   readonly log: Log;
+  /** How often to look for challenges that nobody here knows of: left by a crash, or opened by another sidecar. */
+  readonly sweepMs: DurationMs;
   /** How long ended challenges, spent receipts and request ids are kept. Longer than any of them can be used. */
   readonly keepMs: DurationMs;
 }
@@ -71,7 +71,7 @@ export class ChallengeExpiry {
     if (!work) return;
     this.#running = work()
       .catch((error: unknown) => {
-        this.#lastSweep = this.#deps.clock.monotonic() - SWEEP_EVERY + RETRY_AFTER;
+        this.#lastSweep = this.#deps.clock.monotonic() - this.#deps.sweepMs + RETRY_AFTER;
         this.#deps.log.warn('ending overdue challenges failed; trying again', { error: String(error) });
       })
       .finally(() => {
@@ -80,7 +80,7 @@ export class ChallengeExpiry {
   }
 
   #dueWork(): (() => Promise<void>) | undefined {
-    const { clock } = this.#deps;
+    const { clock, sweepMs } = this.#deps;
     const step = clock.now() / STEP;
     let falling = false;
     for (const due of this.#steps) {
@@ -91,7 +91,7 @@ export class ChallengeExpiry {
     const setBack = this.#stranded.wasSetBack;
     const stranded = this.#stranded.due();
     const elapsed = clock.monotonic();
-    const sweep = elapsed - this.#lastSweep >= SWEEP_EVERY;
+    const sweep = elapsed - this.#lastSweep >= sweepMs;
     const purge = elapsed - this.#lastPurge >= PURGE_EVERY;
     if (!falling && !sweep && !setBack && stranded.length === 0) return undefined;
     this.#lastSweep = elapsed;
