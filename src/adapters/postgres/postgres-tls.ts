@@ -1,17 +1,24 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { ConnectionOptions } from 'node:tls';
 import { Fault } from '#src/domain/faults.ts';
 
 /** `verify`: the chain up to a trusted authority, and the name. `off` is taken on loopback and Unix sockets only. */
 export type TlsMode = 'verify' | 'off';
+
+/** What the driver hands to Node. There is no form of it that does not verify. */
+export interface TlsOptions {
+  readonly rejectUnauthorized: true;
+  readonly minVersion: 'TLSv1.2';
+  /** PEM; those of the system if absent. */
+  readonly ca?: string[];
+}
 
 /**
  * How TLS is spoken to `host`; false for not at all. There is no way to speak it without verifying: what the environment
  * says (NODE_TLS_REJECT_UNAUTHORIZED, PGSSLMODE) does not count. Throws Fault(precondition) with what to do when the
  * authorities cannot be read, or when a connection in the clear would leave this machine.
  */
-export function tlsOptions(host: string, mode: TlsMode, caFile: string): ConnectionOptions | false {
+export function tlsOptions(host: string, mode: TlsMode, caFile: string): TlsOptions | false {
   // PostgreSQL speaks no TLS over Unix sockets.
   if (host.startsWith('/')) return false;
   if (mode === 'off') {
