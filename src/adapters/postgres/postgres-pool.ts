@@ -116,8 +116,7 @@ export class PostgresPool {
       };
       let cancel = clock.schedule(terms.timeoutMs, () => {
         this.#waiting.drop(job);
-        // Nobody got an answer while this one waited: then it is not only the others.
-        reject(new PostgresTimeout('no connection became free in time', this.#repliedAt < since));
+        reject(new PostgresTimeout('no connection became free in time', this.#isSilent(since, terms.patienceMs)));
       });
       if (this.#waiting.add(job)) this.#pump();
       else job.fail(new PostgresTimeout('too many wait for a connection', false));
@@ -215,6 +214,12 @@ export class PostgresPool {
       },
     };
     return turn;
+  }
+
+  /** Whether a job that waited since then did so for the server, and not for other jobs of this sidecar. */
+  #isSilent(since: number, patienceMs: DurationMs): boolean {
+    if (this.#open.size === 0) return this.#repliedAt < since;
+    return [...this.#open].every((connection) => connection.unansweredMs >= patienceMs);
   }
 
   #putBack(connection: PostgresConnection): void {

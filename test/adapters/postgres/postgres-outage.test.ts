@@ -155,6 +155,25 @@ describe('the pool', () => {
     expect(trail.taken.map(({ state }) => state)).not.toContain('confirmed');
   });
 
+  it('does not take it for an outage when reads wait for a unit that waits for us', async () => {
+    await using sidecar = start({ connections: 1, readTimeoutMs: 50 });
+    await sidecar.executor.read('SELECT 1');
+    let release = () => {};
+    trail.hold = new Promise((resolve) => (release = resolve));
+    const unit = sidecar.executor.unit(async (tx) => {
+      await tx.run(put, 'a', '1');
+      tx.record(created());
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let tries = 0; tries < 4; tries += 1) {
+      await expect(sidecar.executor.read('SELECT 1')).rejects.toMatchObject({ kind: 'unavailable' });
+    }
+    expect(sidecar.pool.breaker.up).toBe(true);
+    release();
+    await unit;
+    expect(await marks()).toEqual(['a']);
+  });
+
   it('refuses everything once it is closed', async () => {
     const sidecar = start();
     await sidecar.executor.read('SELECT 1');
