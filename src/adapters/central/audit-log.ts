@@ -1,6 +1,6 @@
 import type { CentralSubjectKeys, SubjectKey } from '#src/adapters/audit/contract.ts';
 import { openRecord, parseRecord } from '#src/adapters/audit/record.ts';
-import type { Row } from '#src/adapters/sql/executor.ts';
+import type { Row, SqlValue } from '#src/adapters/sql/executor.ts';
 import { bytes, text, whole } from '#src/adapters/sql/row.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { DurationMs } from '#src/domain/time.ts';
@@ -11,15 +11,16 @@ import { CentralChains } from './central-chains.ts';
 import type { TrailDatabase } from './database.ts';
 import { type Stretch, searchOf } from './event-search.ts';
 import { exportCentral } from './export-central.ts';
+import { Turns } from './turns.ts';
 import { verifyCentral } from './verify-central.ts';
 
 export interface CentralAuditLogOptions {
-  readonly database: TrailDatabase;
+  readonly database: Pick<TrailDatabase, 'ask' | 'read'>;
   readonly keys: Pick<CentralSubjectKeys, 'findByRefs' | 'refsOf'>;
   /** Says how the local buffer is doing. */
   readonly local: Pick<AuditLog, 'status'>;
   readonly clock: Clock;
-  /** Longest wait for one search; 10 s if absent. */
+  /** Longest time of one search, or of one page of a verification or an export; 3 s if absent. */
   readonly timeoutMs?: DurationMs;
   /** How often followers have the database asked for news; 500 ms if absent. */
   readonly pollMs?: DurationMs;
@@ -33,7 +34,8 @@ interface FoundRow {
   readonly place: { readonly chainId: string; readonly sequence: number; readonly hash: Uint8Array };
 }
 
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 3_000;
+const MAX_WAITING = 64;
 const POLL_MS = 500;
 
 /**
@@ -44,6 +46,8 @@ const POLL_MS = 500;
 export class CentralAuditLog implements Omit<AuditLog, 'append'> {
   readonly #options: CentralAuditLogOptions;
   readonly #chains: CentralChains;
+  /** Operators take one connection at most, so that they never stand in the way of everybody else. */
+  readonly #turns = new Turns(MAX_WAITING);
   readonly #listeners = new Set<(written: readonly EventTally[]) => void>();
   readonly #verifying = new Map<string, Promise<Verdict>>();
   #stable = 0;
@@ -53,8 +57,7 @@ export class CentralAuditLog implements Omit<AuditLog, 'append'> {
 
   constructor(options: CentralAuditLogOptions) {
     this.#options = options;
-    const { database, timeoutMs = TIMEOUT_MS } = options;
-    this.#chains = new CentralChains({ read: (sql, ...params) => database.read(timeoutMs, sql, ...params) });
+    this.#chains = new CentralChains({ read: (sql, ...params) => this.#read(sql, ...params) });
   }
 
   async query(filter: EventFilter, limit: number, before?: EventPosition): Promise<readonly Positioned[]> {
@@ -68,7 +71,8 @@ export class CentralAuditLog implements Omit<AuditLog, 'append'> {
 
   /** The position up to which nothing is added any more. It never goes back. */
   async head(): Promise<EventPosition> {
-    const [row] = await this.#read('SELECT audit_horizon() AS horizon');
+    const { database, timeoutMs = TIMEOUT_MS } = this.#options;
+    const [row] = await database.ask(timeoutMs, 'SELECT audit_horizon() AS horizon');
     if (row) this.#stable = Math.max(this.#stable, whole(row, 'horizon'));
     return this.#stable;
   }
@@ -136,9 +140,9 @@ export class CentralAuditLog implements Omit<AuditLog, 'append'> {
     return new Map(byRealm);
   }
 
-  async #read(sql: string, ...params: readonly (string | number | bigint | Uint8Array | null)[]) {
+  #read(sql: string, ...params: readonly SqlValue[]): Promise<readonly Row[]> {
     const { database, timeoutMs = TIMEOUT_MS } = this.#options;
-    return await database.read(timeoutMs, sql, ...params);
+    return this.#turns.take(() => database.read(timeoutMs, sql, ...params));
   }
 
   #pollLater(): void {
