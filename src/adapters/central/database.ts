@@ -10,6 +10,8 @@ export type Statement = (sql: string, ...params: readonly SqlValue[]) => Promise
 
 export interface TrailDatabaseOptions {
   readonly pool: Pick<PostgresPool, 'run'>;
+  /** Which connections transactions take: `read` where units wait for what is transacted here. `unit` if absent. */
+  readonly lane?: 'unit' | 'read';
 }
 
 /** Our own clock runs a little longer than that of the server, whose answer says more. */
@@ -23,9 +25,11 @@ const TOO_LONG = Symbol('too long');
  */
 export class TrailDatabase {
   readonly #pool: Pick<PostgresPool, 'run'>;
+  readonly #lane: 'unit' | 'read';
 
   constructor(options: TrailDatabaseOptions) {
     this.#pool = options.pool;
+    this.#lane = options.lane ?? 'unit';
   }
 
   /**
@@ -33,7 +37,7 @@ export class TrailDatabase {
    * undoes it. Rejects with Fault(unavailable); whether it was committed is then not always known.
    */
   async transaction<T>(timeoutMs: DurationMs, work: (run: Statement) => Promise<T>): Promise<T> {
-    return await this.#within('unit', timeoutMs, `BEGIN; ${limits(timeoutMs)}`, work);
+    return await this.#within(this.#lane, timeoutMs, `BEGIN; ${limits(timeoutMs)}`, work);
   }
 
   /** One short statement, its own transaction, in one round trip. Rejects with Fault(unavailable). */

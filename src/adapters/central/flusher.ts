@@ -75,6 +75,7 @@ export class Flusher {
   #stopped = false;
   #draining = false;
   #late = false;
+  #endRest: (() => void) | undefined;
   #failures = 0;
   #stored = 0;
   #lastGoodAt: EpochMs = 0;
@@ -121,6 +122,7 @@ export class Flusher {
    */
   async drain(graceMs: DurationMs): Promise<{ readonly left: number }> {
     this.#draining = true;
+    this.#endRest?.();
     this.#alarm.within(0);
     const { promise: over, resolve } = Promise.withResolvers<void>();
     const cancel = this.#options.clock.schedule(graceMs, resolve);
@@ -143,6 +145,7 @@ export class Flusher {
   #stop(): void {
     this.#stopped = true;
     this.#stopListening?.();
+    this.#endRest?.();
     this.#alarm.ring();
   }
 
@@ -249,7 +252,7 @@ export class Flusher {
     const from = clock.monotonic();
     await this.#sleep(0);
     this.#late = clock.monotonic() - from > LATE_TURN_MS;
-    const ms = this.#isUrgent() ? 0 : restAfter(batchMs, this.#late || isBusy());
+    const ms = this.#stopped || this.#isUrgent() ? 0 : restAfter(batchMs, this.#late || isBusy());
     if (ms > 0) await this.#sleep(ms);
   }
 
@@ -261,8 +264,14 @@ export class Flusher {
     return this.#draining || mode === 'strict' || isNear;
   }
 
-  #sleep(ms: DurationMs): Promise<void> {
-    return new Promise((resolve) => this.#options.clock.schedule(ms, resolve));
+  /** Ends early when the flusher is to end. */
+  async #sleep(ms: DurationMs): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#options.clock.schedule(ms, resolve);
+    this.#endRest = resolve;
+    await promise;
+    cancel();
+    this.#endRest = undefined;
   }
 
   /** Partitions in advance. Without them events find their place all the same, so a failure can wait. */
