@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import type { CentralSubjectKeys } from '#src/adapters/audit/contract.ts';
 import { CentralAuditLog } from '#src/adapters/central/audit-log.ts';
 import { TrailDatabase } from '#src/adapters/central/database.ts';
 import { PostgresFlushTarget } from '#src/adapters/central/flush-target.ts';
@@ -27,6 +28,10 @@ import type { Storage, StorageDependencies } from './storage.ts';
 /** How long a start waits for a PostgreSQL that is away before it gives up, so that whoever started it hears of it. */
 const START_PATIENCE = MINUTE;
 const START_RETRY = SECOND;
+/** Thousands of sidecars share one database. */
+const MAX_CONNECTIONS = 2;
+/** Where reads and units share one connection, a unit that waits for somebody else soon lets the reads go first. */
+const LOCK_WAIT_ON_ONE = 25;
 const MAX_WAITING = 2_048;
 const MAX_CACHED_KEYS = 8_192;
 const KEY_LIFE = MINUTE;
@@ -39,19 +44,28 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
   const { postgres, audit } = config;
   const state = addressOf(config, postgres.url?.reveal() ?? '');
   const flushAt = postgres.audit_url ? addressOf(config, postgres.audit_url.reveal()) : undefined;
-  const pool = stack.adopt(newPool(deps, state, flushAt ? 1 : postgres.connections), (made) => made.close());
+  const pool = stack.adopt(newPool(deps, state, flushAt ? 1 : MAX_CONNECTIONS), (made) => made.close());
   const flushPool = flushAt ? stack.adopt(newPool(deps, flushAt, 1), (made) => made.close()) : pool;
+  // A unit that waits for the trail keeps its connection, so what it waits for takes another one.
+  const flushTrail = new TrailDatabase({ pool: flushPool, lane: audit.mode === 'strict' ? 'read' : 'unit' });
   const stateTrail = new TrailDatabase({ pool });
-  const flushTrail = flushAt ? new TrailDatabase({ pool: flushPool }) : stateTrail;
-  const subjectKeys = new PostgresSubjectKeys({
-    database: stateTrail,
-    secrets: box,
-    random,
-    clock,
-    timeoutMs: postgres.read_timeout,
-    maxCached: MAX_CACHED_KEYS,
-    maxAgeMs: KEY_LIFE,
-  });
+  const keysOver = (database: TrailDatabase) =>
+    new PostgresSubjectKeys({
+      database,
+      secrets: box,
+      random,
+      clock,
+      timeoutMs: postgres.read_timeout,
+      maxCached: MAX_CACHED_KEYS,
+      maxAgeMs: KEY_LIFE,
+    });
+  const [makingKeys, findingKeys] = [keysOver(flushTrail), keysOver(stateTrail)];
+  const subjectKeys: CentralSubjectKeys = {
+    of: (realm, subject) => makingKeys.of(realm, subject),
+    // The role that only adds may not look for them.
+    findByRefs: (refs) => findingKeys.findByRefs(refs),
+    refsOf: (realm, subject) => findingKeys.refsOf(realm, subject),
+  };
   const trail = stack.use(
     await openLocalTrail({
       directory: config.data_dir,
@@ -72,6 +86,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
       pool: of,
       events: trail.commit,
       timeoutMs: postgres.timeout,
+      ...(flushAt && { lockWaitMs: LOCK_WAIT_ON_ONE }),
       readTimeoutMs: postgres.read_timeout,
       clock,
       random,
@@ -88,7 +103,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
       clock,
       log,
     });
-    if (flushAt) await requireRights(executorOf(flushPool), ['audit'], log);
+    if (flushAt) await requireRights(executorOf(flushPool), ['audit'], log, flushAt);
   });
 
   const redis = config.redis.mode === 'off' ? undefined : stack.use(await openFront(deps));

@@ -15,6 +15,11 @@ export interface PostgresExecutorOptions {
   readonly events: EventCommit;
   /** Longest unit, waiting and running again included. */
   readonly timeoutMs: DurationMs;
+  /**
+   * Longest wait for a lock at a stretch, since who waits keeps a connection from others; 250 ms if absent. It is tried again
+   * while there is time.
+   */
+  readonly lockWaitMs?: DurationMs;
   /** Longest single read. */
   readonly readTimeoutMs: DurationMs;
   readonly clock: Clock;
@@ -26,6 +31,8 @@ type Work<T> = (tx: Tx) => Promise<T> | T;
 
 /** A unit that collides more often than this within its time has met something that does not pass. */
 const MOST_RUNS = 12;
+/** Longer than any wait for a lock; a server that says nothing for so long is away. */
+const PATIENCE_MS = 500;
 const MAX_OPEN_COMMITS = 1_000;
 const KEEP_ASKING_MS = 600_000;
 
@@ -39,13 +46,12 @@ export class PostgresExecutor implements SqlExecutor {
   readonly #times: UnitTimes;
 
   constructor(options: PostgresExecutorOptions) {
-    const { pool, clock, log, timeoutMs } = options;
+    const { pool, clock, log, timeoutMs, lockWaitMs = 250 } = options;
     this.#options = options;
     this.#outcomes = new UnitOutcomes({ pool, clock, log, maxOpen: MAX_OPEN_COMMITS, keepMs: KEEP_ASKING_MS });
     this.#times = {
       statementMs: Math.ceil(timeoutMs),
-      // Short: who waits for a lock keeps a connection from others. It is tried again while there is time.
-      lockMs: Math.ceil(Math.min(timeoutMs / 2, 250)),
+      lockMs: Math.ceil(Math.min(timeoutMs / 2, lockWaitMs)),
       idleMs: Math.ceil(timeoutMs * 2),
     };
   }
@@ -60,7 +66,7 @@ export class PostgresExecutor implements SqlExecutor {
     const deadline = clock.monotonic() + timeoutMs;
     for (let runs = 1; ; runs += 1) {
       const left = deadline - clock.monotonic();
-      const terms = { lane: 'unit', timeoutMs: left, patienceMs: this.#times.lockMs * 2 } as const;
+      const terms = { lane: 'unit', timeoutMs: left, patienceMs: Math.min(timeoutMs, PATIENCE_MS) } as const;
       try {
         return await pool.run(terms, (connection) => this.#attempt(connection, work, deadline));
       } catch (error) {
