@@ -52,7 +52,7 @@ async function check(options: SchemaRequirement): Promise<SchemaFacts> {
   const { sql, migrations, access, log } = options;
   for (const warning of await checkServer({ all: (query, ...params) => sql.read(query, ...params) })) log.warn(warning);
   await requireLedger(sql, migrations);
-  await requireRights(sql, access, log);
+  await checkRights(sql, access, log);
   await requireSameRing(sql, options.keyRingFingerprint);
   const skewMs = await measureSkew(sql, options.clock);
   if (Math.abs(skewMs) > SKEW_LIMIT_MS) {
@@ -83,9 +83,23 @@ async function requireLedger(sql: SqlExecutor, migrations: readonly Migration[])
 
 /**
  * Whether the role that we log in as has what it needs, for instance after a migration that brought a table. A role that
- * owns the schema is taken, with a warning: it could take the trail away.
+ * owns the schema is taken, with a warning: it could take the trail away. Rejects as `requireSchema`; with `at` also for
+ * what a connection meets.
  */
-export async function requireRights(sql: SqlExecutor, access: readonly Access[], log: Log): Promise<void> {
+export async function requireRights(
+  sql: SqlExecutor,
+  access: readonly Access[],
+  log: Log,
+  at?: SchemaRequirement['at'],
+): Promise<void> {
+  try {
+    await checkRights(sql, access, log);
+  } catch (error) {
+    throw at === undefined ? error : explained(error, at);
+  }
+}
+
+async function checkRights(sql: SqlExecutor, access: readonly Access[], log: Log): Promise<void> {
   const wanted = [
     ...Object.entries(TABLE_RIGHTS).flatMap(([name, rights]) =>
       privilegesOf(rights, access).map((privilege) => ({ kind: 'table', name, privilege })),

@@ -2,12 +2,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connectionSettings } from '#src/adapters/postgres/connection-settings.ts';
 import { grantAccess } from '#src/adapters/postgres/grants.ts';
 import { migrateDatabase } from '#src/adapters/postgres/migrate-runner.ts';
-import { requireSchema, type SchemaRequirement } from '#src/adapters/postgres/require-schema.ts';
+import { requireRights, requireSchema, type SchemaRequirement } from '#src/adapters/postgres/require-schema.ts';
 import type { Access } from '#src/adapters/postgres/rights.ts';
 import { systemClock } from '#src/adapters/system.ts';
 import { type Migration, postgresMigrations } from '#src/gen/sql/migrations.js';
 import { type PostgresServer, startPostgres } from '../../../scripts/servers/postgres.ts';
+import { MemoryTrail } from '../../support/memory-trail.ts';
 import { plainSql } from '../../support/postgres-sql.ts';
+import { openExecutor } from '../../support/postgres-stores.ts';
 import { RecordingLog } from '../../support/recording-telemetry.ts';
 
 let server: PostgresServer;
@@ -156,6 +158,27 @@ describe('a sidecar that starts', () => {
     const clock = { ...systemClock, now: () => systemClock.now() + 1_000 };
     const { log } = await check(await database(postgresMigrations), { clock });
     expect(log.lines).toEqual([]);
+  });
+
+  it('takes the role of the flush with its own rights alone', async () => {
+    const name = await database(postgresMigrations, ['audit']);
+    await using sql = await plainSql(server.url(name, 'app'));
+    await expect(requireRights(sql, ['audit'], new RecordingLog())).resolves.toBeUndefined();
+    await expect(requireRights(sql, ['state'], new RecordingLog())).rejects.toThrow(
+      /the role app may not \w+ on \w+: run sallyport migrate --grant-to app$/,
+    );
+  });
+
+  it('explains over a pool why no connection can be made, for both roles', async () => {
+    const name = await database(postgresMigrations);
+    const url = server.url(name, 'app').replace(/:[^:@]+@/, ':wrong@');
+    const why = { kind: 'precondition', message: expect.stringContaining('refuses the password of the role app') };
+    await using state = openExecutor({ url, trail: new MemoryTrail() });
+    await expect(check(name, { sql: state.executor })).rejects.toMatchObject(why);
+    await using audit = openExecutor({ url, trail: new MemoryTrail() });
+    await expect(requireRights(audit.executor, ['audit'], new RecordingLog(), settingsOf(url))).rejects.toMatchObject(
+      why,
+    );
   });
 
   it('explains a statement that is refused, also when the executor has wrapped the error', async () => {
