@@ -34,7 +34,7 @@ export function sharedWorld({ longestOutageMs = 60_000, alone = false, seed = 's
   const sidecar = (name: string) => {
     const log = new RecordingLog();
     const dependencies = new FakeDependencies(clock, alone ? ['postgres'] : ['redis', 'postgres']);
-    const gate = { away: false };
+    const gate: Gate = { away: false, lookedForChallenges: 0 };
     const front = new MemoryRedisFront(redis);
     const news = bus.join();
     const reached = gated(database, gate);
@@ -169,6 +169,8 @@ export type SharedSidecar = ReturnType<ReturnType<typeof sharedWorld>['sidecar']
 
 interface Gate {
   away: boolean;
+  /** Questions after challenges that are followed. */
+  lookedForChallenges: number;
 }
 
 /** The database as one sidecar reaches it. */
@@ -208,11 +210,12 @@ function gatedChallenges(store: MemoryChallengeStore, state: MemoryChallengeStat
     burnReceipt: passed((command: Parameters<typeof store.burnReceipt>[0]) => store.burnReceipt(command)),
     due: passed((now: number, limit: number) => store.due(now, limit)),
     purge: passed((before: number, limit: number) => store.purge(before, limit)),
-    movedAmong: passed((ids: readonly string[]) =>
-      state.intent(() =>
+    movedAmong: passed((ids: readonly string[]) => {
+      gate.lookedForChallenges += 1;
+      return state.intent(() =>
         [...state.challenges.values()].filter((each) => ids.includes(each.id) && each.state !== 'PENDING'),
-      ),
-    ),
+      );
+    }),
   };
 }
 

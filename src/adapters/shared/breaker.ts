@@ -51,13 +51,16 @@ export class Breaker {
 
   /** Rejects at once with Fault(unavailable) while the dependency is away; otherwise as `work` does. */
   async run<T>(work: () => Promise<T>): Promise<T> {
-    if (!this.#state.up) throw this.refusal();
+    const state = this.#state;
+    if (!state.up) throw this.refusal();
+    // What was begun before an outage says nothing of the time after it.
+    const isOfNow = () => this.#state === state;
     try {
       const value = await work();
-      this.#failures = 0;
+      if (isOfNow()) this.#failures = 0;
       return value;
     } catch (error) {
-      if (this.#options.isOutage(error)) this.#failed(error);
+      if (isOfNow() && this.#options.isOutage(error)) this.#failed(error);
       throw error;
     }
   }
@@ -93,7 +96,13 @@ export class Breaker {
   #become(up: boolean): void {
     this.#failures = 0;
     this.#state = { name: this.#options.name, up, since: this.#options.clock.now() };
-    for (const listener of [...this.#listeners]) listener(this.#state);
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(this.#state);
+      } catch (error) {
+        this.#options.log.error('a listener to an outage failed', { error: String(error) });
+      }
+    }
   }
 
   #scheduleProbe(): void {

@@ -37,6 +37,7 @@ export class FollowedChallenges {
   readonly #followed = new Map<string, Followed>();
   /** To be looked at once, since something may have happened before the subscription stood. */
   readonly #unseen = new Set<string>();
+  #lastOfAll: number;
   #cancelTimer: (() => void) | undefined;
   #cancelSoon: (() => void) | undefined;
   #looking: Promise<void> | undefined;
@@ -44,6 +45,7 @@ export class FollowedChallenges {
 
   constructor(options: FollowedChallengesOptions) {
     this.#options = options;
+    this.#lastOfAll = options.clock.monotonic();
   }
 
   start(): void {
@@ -132,11 +134,15 @@ export class FollowedChallenges {
   #arm(): void {
     if (this.#cancelTimer || this.#followed.size === 0) return;
     const { clock, news } = this.#options;
-    const isComplete = news?.connected === true && [...this.#followed.values()].every((each) => each.unsubscribe);
-    this.#cancelTimer = clock.schedule(isComplete ? LOOK_WITH_NEWS : LOOK_WITHOUT_NEWS, () => {
+    const isTold = ({ unsubscribe }: Followed) => news?.connected === true && unsubscribe !== undefined;
+    const every = [...this.#followed.values()].every(isTold) ? LOOK_WITH_NEWS : LOOK_WITHOUT_NEWS;
+    this.#cancelTimer = clock.schedule(every, () => {
       this.#cancelTimer = undefined;
+      const now = clock.monotonic();
+      const isTimeForAll = now - this.#lastOfAll >= LOOK_WITH_NEWS;
+      if (isTimeForAll) this.#lastOfAll = now;
       for (const [id, followed] of this.#followed) {
-        this.#unseen.add(id);
+        if (isTimeForAll || !isTold(followed)) this.#unseen.add(id);
         this.#subscribe(id, followed);
       }
       void this.#look().finally(() => this.#arm());

@@ -154,7 +154,7 @@ export class PendingEndsDrain {
 
   async #drain(doubts: number): Promise<void> {
     const { caughtUp, heard, log, pendingEnds } = this.#options;
-    const listed = await pendingEnds.list(BATCH).catch(() => undefined);
+    const listed = this.#isUp('redis') ? await pendingEnds.list(BATCH).catch(() => undefined) : undefined;
     const unheard = (listed ?? []).filter(({ id }) => !this.#known.has(id));
     for (const end of unheard) this.#know(end);
     if (unheard.length > 0) {

@@ -1,0 +1,199 @@
+import { describe, expect, it } from 'vitest';
+import { names } from '#src/adapters/shared/pending-ends-drain.ts';
+import { settle } from '../../support/clock.ts';
+import { sharedWorld } from '../../support/shared-sidecars.ts';
+import { eventOf, REALM, sessionOf } from '../../support/store-samples.ts';
+
+const ids = (...sessionIds: string[]) => ({ kind: 'ids', sessionIds }) as const;
+
+/** Sidecars that have started and have lost PostgreSQL, all of them. */
+async function outage(count = 3) {
+  const made = sharedWorld();
+  const sidecars = Array.from({ length: count }, (_, index) => made.sidecar(`s${index}`));
+  await Promise.all(sidecars.map((sidecar) => sidecar.start()));
+  const [a, b, c] = sidecars;
+  if (!a || !b || !c) throw new Error('three sidecars at least');
+  const [one, two] = [await a.create(), await a.create({ subject: 'bob' })];
+  await settle();
+  for (const sidecar of sidecars) sidecar.losePostgres();
+  const endOf = (id: string) => made.database.sessions.get(id)?.endReason;
+  return { ...made, sidecars, a, b, c, one, two, endOf };
+}
+
+describe('pending ends', () => {
+  it('become durable once, with one event, although every sidecar is at it', async () => {
+    const { sidecars, a, one, clock, database, endOf, redis } = await outage(5);
+    expect(await a.end(ids(one.id))).toBe('in force');
+    for (const sidecar of sidecars) sidecar.findPostgres();
+    await clock.advanceSlowly(1_500, 50);
+    expect(endOf(one.id)).toBe('REVOKED');
+    expect(database.events).toHaveLength(1);
+    expect(redis.pending.size).toBe(0);
+    for (const { pending } of sidecars) expect(pending?.settled).toBe(true);
+  });
+
+  it('become durable through a sidecar that reaches PostgreSQL, whoever was asked', async () => {
+    const { a, b, c, one, clock, endOf } = await outage();
+    expect(await a.end(ids(one.id))).toBe('in force');
+    b.findPostgres();
+    await clock.advanceSlowly(500, 50);
+    expect(endOf(one.id)).toBe('REVOKED');
+    for (const sidecar of [a, b, c]) expect(['no', 'unavailable']).toContain(await sidecar.validate(one.tokenDigest));
+  });
+
+  it('keep memory from answering after the outage until they are durable', async () => {
+    const { b, c, redis, one, endOf } = await outage();
+    // Nobody was told: the sidecar that was asked is gone.
+    const end = {
+      id: 'evt_1',
+      realm: REALM,
+      target: ids(one.id),
+      reason: 'REVOKED',
+      at: one.createdAt,
+      event: eventOf('session.ended'),
+    } as const;
+    c.findPostgres();
+    await settle();
+    expect(await c.validate(one.tokenDigest)).toBe('store');
+    expect(await c.validate(one.tokenDigest)).toBe('memory');
+    c.losePostgres();
+    redis.pending.set(end.id, end);
+    expect(endOf(one.id)).toBeUndefined();
+    c.findPostgres();
+    expect(c.signals.live).toBe(false);
+    expect(await c.validate(one.tokenDigest)).toBe('no');
+    await settle();
+    expect(endOf(one.id)).toBe('REVOKED');
+    expect(c.signals.live).toBe(true);
+    expect(await b.validate(one.tokenDigest)).not.toBe('memory');
+  });
+
+  it('are found by everybody within a second or so, although their news were lost', async () => {
+    const { a, b, bus, one, clock } = await outage();
+    b.findPostgres();
+    await settle();
+    await b.validate(one.tokenDigest);
+    b.losePostgres();
+    await clock.advanceSlowly(100);
+    expect(await b.validate(one.tokenDigest)).toBe('memory');
+    bus.loses = () => true;
+    expect(await a.end(ids(one.id))).toBe('in force');
+    await clock.advanceSlowly(1_300);
+    expect(b.told).toEqual([`ended ${one.id}`]);
+    expect(await b.validate(one.tokenDigest)).toBe('no');
+  });
+
+  it('are found where PostgreSQL never was away, too', async () => {
+    const { a, b, bus, one, clock, endOf } = await outage();
+    b.findPostgres();
+    await clock.advanceSlowly(1_300);
+    expect(b.pending?.settled).toBe(true);
+    bus.loses = () => true;
+    expect(await a.end(ids(one.id))).toBe('in force');
+    await clock.advanceSlowly(6_500);
+    expect(endOf(one.id)).toBe('REVOKED');
+  });
+
+  it('hold although Redis loses them, on every sidecar that has seen them', async () => {
+    const { sidecars, a, b, c, redis, one, clock, endOf } = await outage();
+    expect(await a.end(ids(one.id))).toBe('in force');
+    await clock.advanceSlowly(1_500);
+    redis.flush();
+    for (const sidecar of sidecars) expect(await sidecar.validate(one.tokenDigest)).not.toBe('store');
+    // Whoever has it makes it durable, without Redis as well.
+    for (const sidecar of sidecars) sidecar.loseRedis();
+    b.findPostgres();
+    expect(await b.validate(one.tokenDigest)).toBe('no');
+    await settle();
+    expect(endOf(one.id)).toBe('REVOKED');
+    c.findPostgres();
+    expect(await c.validate(one.tokenDigest)).toBe('no');
+  });
+
+  it('hold for whoever was only told of them before Redis lost them', async () => {
+    const { a, b, one, endOf, redis } = await outage();
+    b.front.away = true;
+    await a.end(ids(one.id));
+    redis.flush();
+    await settle();
+    b.loseRedis();
+    b.findPostgres();
+    expect(await b.validate(one.tokenDigest)).toBe('no');
+    expect(endOf(one.id)).toBeUndefined();
+  });
+
+  it('refuse rather than guess while neither PostgreSQL nor Redis can say', async () => {
+    const { b, one } = await outage();
+    b.front.away = true;
+    expect(await b.validate(one.tokenDigest)).toBe('unavailable');
+  });
+
+  it('do nothing the second time: Redis may come back with what was durable long ago', async () => {
+    const { sidecars, a, one, two, redis, clock, database } = await outage();
+    expect(await a.end({ kind: 'subject', subject: one.subject, exceptSessionId: '' })).toBe('in force');
+    const restore = redis.dump();
+    for (const sidecar of sidecars) sidecar.findPostgres();
+    await clock.advanceSlowly(60_000, 500);
+    const again = await a.create({ subject: one.subject });
+    restore();
+    for (const sidecar of sidecars) sidecar.loseRedis();
+    clock.advance(1);
+    for (const sidecar of sidecars) sidecar.findRedis();
+    await clock.advanceSlowly(7_000, 500);
+    expect(database.events).toHaveLength(1);
+    expect(redis.pending.size).toBe(0);
+    for (const session of [again, two]) expect(['store', 'memory']).toContain(await a.validate(session.tokenDigest));
+  });
+
+  it('end what there was when they were asked for, page by page, and nothing that began later', async () => {
+    const { sidecars, a, clock, database, endOf } = await outage();
+    a.findPostgres();
+    const many = [];
+    for (let i = 0; i < 99; i++) many.push(await a.create({ subject: 'many' }));
+    for (let i = 0; i < 450; i++) {
+      const old = sessionOf({ subject: 'many', createdAt: clock.now() + 1, endReason: 'LOGOUT', endedAt: 1 });
+      database.sessions.set(old.id, old);
+    }
+    await settle();
+    a.losePostgres();
+    expect(await a.end({ kind: 'subject', subject: 'many', exceptSessionId: '' })).toBe('in force');
+    const later = sessionOf({ subject: 'many', createdAt: clock.now() + 20_000, expiresAt: clock.now() + 90_000_000 });
+    database.sessions.set(later.id, later);
+    for (const sidecar of sidecars) sidecar.findPostgres();
+    await clock.advanceSlowly(1_500);
+    expect(many.map(({ id }) => endOf(id))).toEqual(many.map(() => 'REVOKED'));
+    expect(endOf(later.id)).toBeUndefined();
+  });
+
+  it('wait for the next time when the database goes away in the middle', async () => {
+    const { a, one, two, clock, database, endOf } = await outage();
+    await a.end(ids(one.id));
+    await a.end(ids(two.id));
+    const failure = new Error('gone again');
+    database.failure = failure;
+    a.findPostgres();
+    await clock.advanceSlowly(3_000);
+    expect(a.pending?.settled).toBe(false);
+    database.failure = undefined;
+    await clock.advanceSlowly(1_500);
+    expect([endOf(one.id), endOf(two.id)]).toEqual(['REVOKED', 'REVOKED']);
+    expect(a.pending?.settled).toBe(true);
+  });
+
+  it('name sessions by id and person, by person but one, and by the time of their beginning', () => {
+    const session = sessionOf({ id: 'ses_1', subject: 'ann', createdAt: 1_000 });
+    const base = { id: 'evt_1', realm: REALM, reason: 'REVOKED', at: 1_000, event: eventOf('session.ended') } as const;
+    const isNamed = (target: Parameters<typeof names>[0]['target'], over = session) => names({ ...base, target }, over);
+    expect(isNamed({ kind: 'ids', sessionIds: ['ses_0', 'ses_1'] })).toBe(true);
+    expect(isNamed({ kind: 'ids', sessionIds: ['ses_1'], subject: 'ann' })).toBe(true);
+    expect(isNamed({ kind: 'ids', sessionIds: ['ses_1'], subject: 'bob' })).toBe(false);
+    expect(isNamed({ kind: 'ids', sessionIds: ['ses_2'] })).toBe(false);
+    expect(isNamed({ kind: 'subject', subject: 'ann', exceptSessionId: '' })).toBe(true);
+    expect(isNamed({ kind: 'subject', subject: 'ann', exceptSessionId: 'ses_1' })).toBe(false);
+    expect(isNamed({ kind: 'subject', subject: 'bob', exceptSessionId: '' })).toBe(false);
+    expect(isNamed({ kind: 'subject', subject: 'ann', exceptSessionId: '' }, { ...session, createdAt: 12_000 })).toBe(
+      false,
+    );
+    expect(isNamed({ kind: 'ids', sessionIds: ['ses_1'] }, { ...session, realm: 'other' })).toBe(false);
+  });
+});
