@@ -37,10 +37,19 @@ function nextSteps(target: string, reflection: boolean): readonly string[] {
 /** What a person sees when the sidecar is ready. */
 export function renderBanner(
   sidecar: Pick<Running, 'addresses' | 'notices'>,
-  about: { readonly version: string; readonly dataDir: string; readonly reflection: boolean },
+  about: {
+    readonly version: string;
+    readonly dataDir: string;
+    readonly reflection: boolean;
+    /** State is in PostgreSQL, for many sidecars; with Redis in front or without. */
+    readonly shared?: { readonly redis: boolean };
+  },
 ): string {
   const { addresses, notices } = sidecar;
-  const lines = [`Sallyport ${about.version} is ready, embedded, on SQLite in ${about.dataDir}`, ''];
+  const { version, dataDir, shared } = about;
+  const front = shared?.redis ? ', with Redis in front' : '';
+  const mode = shared ? `shared, on PostgreSQL${front}; audit buffer` : 'embedded, on SQLite';
+  const lines = [`Sallyport ${version} is ready, ${mode} in ${dataDir}`, ''];
   for (const [key, title, prefix, suffix] of ROWS) {
     const address = addresses[key];
     if (address !== undefined) lines.push(`  ${title.padEnd(7)} ${prefix}${address}${suffix}`);

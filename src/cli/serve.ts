@@ -98,7 +98,11 @@ The first SIGINT or SIGTERM stops gracefully and exits with 0, a second one stop
       keepHeapSmall();
       const told = { ...sidecar, addresses: sidecar.addresses, notices: [...notices, ...sidecar.notices] };
       if (options.quiet) for (const notice of told.notices) io.err(`note: ${notice}\n`);
-      else io.out(renderBanner(told, { version: VERSION, dataDir: config.data_dir, reflection: config.reflection }));
+      else {
+        const { data_dir: dataDir, reflection, postgres, redis } = config;
+        const shared = postgres.url && { redis: redis.mode !== 'off' };
+        io.out(renderBanner(told, { version: VERSION, dataDir, reflection, ...(shared && { shared }) }));
+      }
       await stopped;
     });
 }

@@ -94,6 +94,14 @@ describe('the banner', () => {
     for (const call of calls) expect(call).toContain("-plaintext -H 'x-sallyport-client: cli'");
   });
 
+  it('says where state is kept', () => {
+    const first = (shared?: { readonly redis: boolean }) =>
+      renderBanner({ addresses: {}, notices: [] }, { ...about, ...(shared && { shared }) }).split('\n')[0];
+    expect(first()).toContain('embedded, on SQLite');
+    expect(first({ redis: false })).toContain('shared, on PostgreSQL; audit buffer in ./sallyport-data');
+    expect(first({ redis: true })).toContain('shared, on PostgreSQL, with Redis in front; audit buffer');
+  });
+
   it('pastes the socket where there is no port', () => {
     expect(renderBanner({ addresses: { socket: '/run/s.sock' }, notices: [] }, about)).toContain(
       'unix:/run/s.sock list',
