@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { names } from '#src/adapters/shared/pending-ends-drain.ts';
-import { settle } from '../../support/clock.ts';
+import { names, PendingEndsDrain } from '#src/adapters/shared/pending-ends-drain.ts';
+import { ManualClock, settle } from '../../support/clock.ts';
+import { FakeDependencies } from '../../support/fake-dependencies.ts';
+import { MemoryRedis, MemoryRedisFront } from '../../support/memory-copies.ts';
+import { MemoryNewsBus } from '../../support/memory-news.ts';
+import { MemorySessionStore } from '../../support/memory-session-store.ts';
+import { SeededRandom } from '../../support/random.ts';
+import { RecordingLog } from '../../support/recording-telemetry.ts';
 import { sharedWorld } from '../../support/shared-sidecars.ts';
 import { eventOf, REALM, sessionOf } from '../../support/store-samples.ts';
 
@@ -61,7 +67,10 @@ describe('pending ends', () => {
     expect(endOf(one.id)).toBeUndefined();
     c.findPostgres();
     expect(c.signals.live).toBe(false);
+    const finds = c.front.calls.filter((call) => call === 'find').length;
     expect(await c.validate(one.tokenDigest)).toBe('no');
+    // With the database there, nothing is answered by a copy either.
+    expect(c.front.calls.filter((call) => call === 'find')).toHaveLength(finds);
     await settle();
     expect(endOf(one.id)).toBe('REVOKED');
     expect(c.signals.live).toBe(true);
@@ -95,7 +104,8 @@ describe('pending ends', () => {
   });
 
   it('hold although Redis loses them, on every sidecar that has seen them', async () => {
-    const { sidecars, a, b, c, redis, one, clock, endOf } = await outage();
+    const { sidecars, a, b, c, bus, redis, one, clock, endOf } = await outage();
+    bus.loses = () => true;
     expect(await a.end(ids(one.id))).toBe('in force');
     await clock.advanceSlowly(1_500);
     redis.flush();
@@ -178,6 +188,30 @@ describe('pending ends', () => {
     await clock.advanceSlowly(1_500);
     expect([endOf(one.id), endOf(two.id)]).toEqual(['REVOKED', 'REVOKED']);
     expect(a.pending?.settled).toBe(true);
+  });
+
+  it('are asked for until all is known that became durable, whoever made it so', async () => {
+    const clock = new ManualClock();
+    let isKnown = false;
+    const drain = new PendingEndsDrain({
+      store: new MemorySessionStore(),
+      pendingEnds: new MemoryRedisFront(new MemoryRedis()).pendingEnds,
+      news: new MemoryNewsBus().join(),
+      dependencies: new FakeDependencies(clock),
+      announce: () => {},
+      heard: () => {},
+      caughtUp: async () => isKnown,
+      clock,
+      random: new SeededRandom(),
+      log: new RecordingLog(),
+    });
+    await drain.start();
+    expect([drain.settled, drain.allowsMemory]).toEqual([false, false]);
+    isKnown = true;
+    await clock.advanceSlowly(1_300);
+    expect([drain.settled, drain.allowsMemory]).toEqual([true, true]);
+    await drain.stop();
+    expect(clock.pending).toBe(0);
   });
 
   it('name sessions by id and person, by person but one, and by the time of their beginning', () => {

@@ -96,6 +96,8 @@ describe('what the fence believes', () => {
     await fence.start();
     expect(fence.fresh).toBe(true);
     expect(fence.believes({ session: create('a'), position: 0, mark: 0 })).toBe(true);
+    // Nobody here knows that place in the log.
+    expect(fence.believes({ session: create('a'), position: 5, mark: 0 })).toBe(false);
     expect(fence.isFresh('another realm')).toBe(false);
     expect(fence.believes({ session: { ...create('a'), realm: 'another realm' }, position: 0, mark: 0 })).toBe(false);
   });

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { Fault } from '#src/domain/faults.ts';
+import { newId } from '#src/domain/ids.ts';
 import { HOUR } from '#src/domain/time.ts';
+import type { EndSessions, SessionStore } from '#src/ports/session-store.ts';
 import { APPLICATION, OPERATOR, sessionWorld } from '../../support/session-world.ts';
 
 describe('reading a session', () => {
@@ -150,6 +153,85 @@ describe('revoking by id', () => {
     expect(await isGood(token)).toBe(true);
   });
 });
+
+describe('revoking while the database is away', () => {
+  const away = () => new Fault('unavailable', 'STORE_UNAVAILABLE', 'postgres is away');
+  const inForce = () => new Fault('unavailable', 'STORE_UNAVAILABLE', 'in force, not durable');
+
+  it('by id ends the session of the given person although nobody can read whose it is', async () => {
+    const { store, make } = sessionWorld();
+    const asked: EndSessions['target'][] = [];
+    const sessions = make(
+      over(store, {
+        read: () => Promise.reject(away()),
+        end: (command) => {
+          asked.push(command.target);
+          return Promise.reject(inForce());
+        },
+      }),
+    );
+    const id = newId('session', new Uint8Array(16));
+    await expect(sessions.directory.revokeById('default', id, 'ann', APPLICATION)).rejects.toThrow('in force');
+    await expect(sessions.directory.revokeById('default', id, '', OPERATOR)).rejects.toThrow('in force');
+    await expect(sessions.directory.revokeById('default', id, '', APPLICATION)).rejects.toMatchObject({
+      kind: 'invalid',
+    });
+    await expect(sessions.directory.revokeById('default', 'no id', 'ann', APPLICATION)).rejects.toMatchObject({
+      kind: 'not-found',
+    });
+    expect(asked).toEqual([
+      { kind: 'ids', sessionIds: [id], subject: 'ann' },
+      { kind: 'ids', sessionIds: [id] },
+    ]);
+  });
+
+  it('by id answers with the session when the database is back in the middle', async () => {
+    const { store, make, signIn } = sessionWorld();
+    const { session } = await signIn();
+    let reads = 0;
+    const sessions = make(
+      over(store, {
+        read: (...query) => {
+          reads += 1;
+          return reads === 1 ? Promise.reject(away()) : store.read(...query);
+        },
+      }),
+    );
+    const ended = await sessions.directory.revokeById('default', session.id, 'ann', APPLICATION);
+    expect(ended).toMatchObject({ id: session.id, endReason: 'REVOKED' });
+  });
+
+  it('says again that an end is not durable yet, until it is', async () => {
+    const { store, make, signIn } = sessionWorld();
+    const { session, token } = await signIn();
+    let ends = 0;
+    const sessions = make(
+      over(store, {
+        // In force, and without the time at which it became durable.
+        findByTokenDigest: async () => ({ ...session, endReason: 'REVOKED' as const }),
+        end: () => {
+          ends += 1;
+          return Promise.reject(inForce());
+        },
+      }),
+    );
+    await expect(sessions.directory.revokeByToken('default', token, APPLICATION)).rejects.toThrow('in force');
+    await expect(sessions.directory.revokeByToken('default', token, APPLICATION)).rejects.toThrow('in force');
+    expect(ends).toBe(2);
+    expect(await sessions.validation.validate('default', token, undefined, APPLICATION)).toBeUndefined();
+  });
+});
+
+/** The store with some of its intents in other hands. */
+function over(store: SessionStore, own: Partial<SessionStore>): SessionStore {
+  return new Proxy(store, {
+    get(_, name) {
+      const given: unknown = Reflect.get(own, name);
+      const value: unknown = given ?? Reflect.get(store, name);
+      return typeof value === 'function' && given === undefined ? value.bind(store) : value;
+    },
+  });
+}
 
 describe('revoking all sessions of a person', () => {
   it('keeps the one of the given token and those of others', async () => {

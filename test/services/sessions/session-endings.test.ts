@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { Fault } from '#src/domain/faults.ts';
 import type { Signals } from '#src/ports/signals.ts';
 import { SessionCache } from '#src/services/sessions/session-cache.ts';
 import { SessionEndings } from '#src/services/sessions/session-endings.ts';
@@ -7,6 +8,7 @@ import { ManualClock } from '../../support/clock.ts';
 import { SeededRandom } from '../../support/random.ts';
 import { RecordingAudit } from '../../support/recording-audit.ts';
 import { CountingMetrics, RecordingLog } from '../../support/recording-telemetry.ts';
+import { sessionWorld } from '../../support/session-world.ts';
 import { sessionOf } from '../../support/store-samples.ts';
 
 describe('the end of a session', () => {
@@ -41,5 +43,27 @@ describe('the end of a session', () => {
     await endings.end(session.realm, { kind: 'ids', sessionIds: [session.id] }, 'REVOKED', undefined);
     expect(isCached()).toBe(false);
     expect(sent).toEqual([session.id]);
+  });
+
+  it('forgets what it may have ended when the store does not say, and no more', async () => {
+    const { sessions, store, signIn, isGood } = sessionWorld();
+    const [one, two] = [await signIn(), await signIn({ subject: 'bob' })];
+    const reads = () => store.count('findByTokenDigest');
+    for (const { token } of [one, two]) await isGood(token);
+    store.failure = new Fault('unavailable', 'STORE_UNAVAILABLE', 'postgres is away');
+    const ending = sessions.endings.end('default', { kind: 'ids', sessionIds: [one.session.id] }, 'REVOKED', undefined);
+    await expect(ending).rejects.toThrow('away');
+    store.failure = undefined;
+    const before = reads();
+    await isGood(two.token);
+    expect(reads()).toBe(before);
+    await isGood(one.token);
+    expect(reads()).toBe(before + 1);
+    store.failure = new Fault('unavailable', 'STORE_UNAVAILABLE', 'postgres is away');
+    const all = { kind: 'subject', subject: 'ann', exceptSessionId: '' } as const;
+    await expect(sessions.endings.end('default', all, 'REVOKED', undefined)).rejects.toThrow('away');
+    store.failure = undefined;
+    await isGood(two.token);
+    expect(reads()).toBe(before + 2);
   });
 });
