@@ -4,7 +4,7 @@ import { ChainVerifier } from '#src/adapters/audit/verify.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { AuditRecord } from '#src/gen/sallyport/v1/audit_pb.js';
 import type { ChainFault, CheckpointKey, Verdict } from '#src/ports/audit.ts';
-import type { CentralChain, CentralChains, CentralRow, RowPlace } from './central-chains.ts';
+import type { CentralChain, CentralChains, CentralRow, PruneNote, RowPlace } from './central-chains.ts';
 import { isPruneSigned } from './prune-note.ts';
 import type { RecordColumns } from './record-columns.ts';
 
@@ -106,7 +106,12 @@ async function verifyChain(chains: CentralChains, chain: CentralChain, context: 
   const leftover = pruned ? await chains.firstUpTo(chainId, begin) : 0;
   if (leftover > 0)
     return finding('FORKED', leftover, `row ${leftover} stands where the chain was pruned up to ${begin}`);
-  if (pruned && last <= begin && signed <= begin) return nothing;
+  if (pruned && last <= begin)
+    return signed > begin
+      ? finding('TRUNCATED', begin + 1, `rows from ${begin + 1} on are missing; signed up to ${signed}`)
+      : nothing;
+  const seam = pruned && (await seamFault(chains, pruned));
+  if (seam) return finding(seam.fault, begin + 1, seam.detail);
   const { trustedKeyIds } = context;
   const verifier = new ChainVerifier({ partial: begin > 0, ...(trustedKeyIds && { trustedKeyIds }) });
   for (const key of context.keys) verifier.push({ kind: 'key', key });
@@ -141,11 +146,6 @@ async function pushRows(
   };
   for (;;) {
     const { rows, more } = await chains.rows(chainId, place, last);
-    const [first] = rows;
-    if (first && pruned && checkedTo === begin) {
-      const fault = seamFault(first, begin, pruned.headHash);
-      if (fault) return { chainId, ...fault };
-    }
     const end = rows.at(-1);
     // Checkpoints come before the rows they sign, which the verifier allows; they are few.
     if (!(await pushCheckpoints(end?.row.sequence ?? to))) return undefined;
@@ -165,13 +165,17 @@ async function pushRows(
 }
 
 /** The first row that was kept has to follow the last one that was pruned. */
-function seamFault({ row }: CentralRow, begin: number, headHash: Uint8Array): Omit<Finding, 'chainId'> | undefined {
-  const next = begin + 1;
-  if (row.sequence !== next)
-    return { fault: 'MISSING', sequence: next, detail: `row ${next} is missing; pruned was only up to ${begin}` };
-  if (!sameBytes(row.previousHash, headHash))
-    return { fault: 'LINK', sequence: next, detail: `row ${next} does not link to the last row that was pruned` };
-  return undefined;
+async function seamFault(
+  chains: CentralChains,
+  { chainId, sequence, headHash }: PruneNote,
+): Promise<Pick<Finding, 'fault' | 'detail'> | undefined> {
+  const next = sequence + 1;
+  const { rows } = await chains.rows(chainId, { sequence, at: Number.MAX_SAFE_INTEGER }, next);
+  const [first] = rows;
+  if (!first) return { fault: 'MISSING', detail: `row ${next} is missing; pruned was only up to ${sequence}` };
+  return sameBytes(first.row.previousHash, headHash)
+    ? undefined
+    : { fault: 'LINK', detail: `row ${next} does not link to the last row that was pruned` };
 }
 
 function noteFault({ pruned }: CentralChain, { keys, trustedKeyIds }: Context): string | undefined {
