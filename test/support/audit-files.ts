@@ -2,8 +2,9 @@ import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import type { AuditFile } from '#src/adapters/audit/contract.ts';
+import type { AuditFile, ChainHead, FlushedFile } from '#src/adapters/audit/contract.ts';
 import { type AuditFileOptions, openAuditFile } from '#src/adapters/audit/file.ts';
+import { type FlushedFileOptions, openFlushedFile } from '#src/adapters/audit/flushed-file.ts';
 import type { Damage } from '#src/adapters/audit/volume.ts';
 import { createKeyRing } from '#src/adapters/secrets/key-ring.ts';
 import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
@@ -20,6 +21,8 @@ export interface AuditBench {
   readonly keys: MemorySubjectKeys;
   readonly damages: Damage[];
   open(more?: Partial<AuditFileOptions>): AuditFile;
+  /** The file of a sidecar whose events leave for central storage. */
+  openFlushed(more?: Partial<FlushedFileOptions>): FlushedFile;
   draft(fields?: Partial<EventDraft>): EventDraft;
   /** Copies the audit file and what belongs to it into a folder of its own; answers the path there. */
   copy(): string;
@@ -36,24 +39,24 @@ export function auditBench(): AuditBench {
   const path = join(folder, 'audit.db');
   const box = new AesGcmSecretBox({ ring: createKeyRing(new SeededRandom('ring')), random });
   let made = 0;
+  const options: AuditFileOptions = {
+    path,
+    subjectKeys: keys,
+    checkpointSeed: new SeededRandom('seed').bytes(32),
+    box,
+    maxBytes: 64 * 1024 * 1024,
+    clock,
+    random,
+    onDamage: (damage) => damages.push(damage),
+  };
   return {
     folder,
     path,
     clock,
     keys,
     damages,
-    open: (more = {}) =>
-      openAuditFile({
-        path,
-        subjectKeys: keys,
-        checkpointSeed: new SeededRandom('seed').bytes(32),
-        box,
-        maxBytes: 64 * 1024 * 1024,
-        clock,
-        random,
-        onDamage: (damage) => damages.push(damage),
-        ...more,
-      }),
+    open: (more = {}) => openAuditFile({ ...options, ...more }),
+    openFlushed: (more = {}) => openFlushedFile({ ...options, maxAgeMs: 3_600_000, ...more }),
     draft: (fields = {}) => {
       made += 1;
       return {
@@ -86,4 +89,20 @@ export function writeEvents(bench: AuditBench, file: AuditFile, count: number): 
   file.stage(Array.from({ length: count }, () => bench.draft()));
   file.commit();
   bench.keys.committed();
+}
+
+/** Says of the oldest `count` waiting rows that central storage has them, with the checkpoints up to there. */
+export function flushRows(file: FlushedFile, count: number): ChainHead {
+  const rows = file.waitingRows(0, count);
+  const { checkpoints } = file.backlogOf(rows);
+  const last = rows.at(-1);
+  if (!last) throw new Error('nothing waits');
+  const { chainId, sequence, hash } = last;
+  file.noteFlushed([{ chainId, sequence, hash, anchored: checkpoints.at(-1)?.sequence ?? 0 }], []);
+  return { chainId, sequence, hash };
+}
+
+/** Takes everything out of the file that may leave. */
+export function releaseAll(file: FlushedFile): void {
+  while (file.release(64, Number.MAX_SAFE_INTEGER));
 }

@@ -94,10 +94,10 @@ export class ChainSource {
     );
   }
 
-  /** Rows `from` to `to` of one chain, those that are here. */
-  rowsFrom(chain: KnownChain, from: number, to: number): readonly ChainRow[] {
+  /** Rows `from` to `to` of one chain, those that are here, and the first `limit` of them. */
+  rowsFrom(chain: KnownChain, from: number, to: number, limit = to - from + 1): readonly ChainRow[] {
     const offset = chain.firstPosition - 1;
-    const rows = this.#rowsOfChain.all(offset + from, offset + to, chain.chain, to - from + 1);
+    const rows = this.#rowsOfChain.all(offset + from, offset + to, chain.chain, limit);
     return rows.map((row) => chainRow(chain.chainId, row));
   }
 

@@ -97,6 +97,8 @@ function inspectReadable(db: Database, anchor: Anchor | undefined, knownPosition
   return { ok: true, head, signedSequence: checkpoint?.sequence ?? 0 };
 }
 
+const NO_HASH = new Uint8Array();
+
 /** What is wrong with where the rows of the chain begin: with the first, or behind the mark of those that have left. */
 function beginningFault(
   source: ChainSource,
@@ -104,13 +106,13 @@ function beginningFault(
   headSequence: number,
 ): [ChainFault, string] | undefined {
   const mark = source.flushMark(chain);
-  if (!mark) return undefined;
-  const key = source.keys().find(({ keyId }) => keyId === mark.keyId);
-  if (!key || !isFlushMarkSigned(mark, key.publicKey)) return ['SIGNATURE', 'the mark of flushed rows was altered'];
-  const { sequence, hash } = mark;
+  const key = mark && source.keys().find(({ keyId }) => keyId === mark.keyId);
+  if (mark && !(key && isFlushMarkSigned(mark, key.publicKey)))
+    return ['SIGNATURE', 'the mark of flushed rows was altered'];
+  const { sequence, hash } = mark ?? { sequence: 0, hash: NO_HASH };
   if (sequence > headSequence) return ['TRUNCATED', `row ${sequence} was flushed, the trail ends at ${headSequence}`];
-  const [first] = source.page(chain, 1, headSequence, 1);
-  if (first?.kind !== 'row' || first.row.sequence > sequence + 1)
+  const [first] = source.rowsFrom(chain, 1, headSequence, 1);
+  if (first === undefined || first.sequence > sequence + 1)
     return ['MISSING', `row ${sequence + 1}, which was not flushed, is missing`];
   const [row] = source.rowsFrom(chain, sequence, sequence);
   const isLinked = row ? sameBytes(row.hash, hash) : sequence === 0 || linksTo(source, chain, sequence + 1, hash);

@@ -7,9 +7,10 @@ export interface TrailReleaseOptions {
   readonly log: Log;
   /** Rows after this one are needed yet: a crash now would have to name them. */
   readonly keepAfter: () => EventPosition;
+  readonly onReleased?: () => void;
 }
 
-const ROWS_PER_STEP = 64;
+const ROWS_PER_STEP = 256;
 
 /** Takes flushed rows out of the file, in steps so small that nobody waits for one. */
 export class TrailRelease {
@@ -54,6 +55,7 @@ export class TrailRelease {
     const { audit, log, keepAfter } = this.#options;
     try {
       this.#running = audit.release(ROWS_PER_STEP, keepAfter());
+      if (this.#running) this.#options.onReleased?.();
     } catch (error) {
       this.#running = false;
       log.warn('flushed events could not be taken out of the audit file yet', { error: String(error) });

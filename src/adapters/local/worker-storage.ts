@@ -25,6 +25,8 @@ const MAX_CACHED_KEYS = 1_024;
 export interface WorkerSeams {
   readonly openAuditFile?: (options: AuditFileOptions) => AuditFile;
   readonly onAuditCommitted?: () => void;
+  /** After each step in which flushed rows left the file. */
+  readonly onReleased?: () => void;
 }
 
 export interface WorkerStorageOptions extends WorkerSettings {

@@ -80,7 +80,12 @@ export async function openWorkerTrail(options: WorkerStorageOptions, settings: T
     last: mark.saved,
   });
   writer.bringInLine();
-  const release = new TrailRelease({ audit, log, keepAfter: () => mark.keepAfter });
+  const release = new TrailRelease({
+    audit,
+    log,
+    keepAfter: () => mark.keepAfter,
+    ...(seams.onReleased && { onReleased: seams.onReleased }),
+  });
   opened.defer(() => release.stop());
 
   const tidy = () => {
