@@ -44,11 +44,40 @@ describe('the watch on the audit buffer', () => {
       audit_anchored_sequence: 30,
       audit_buffer_bytes: 100,
       audit_buffer_max_bytes: 1_000,
+      audit_backlog_events: 0,
+      audit_backlog_bytes: 0,
+      audit_backlog_seconds: 0,
+      audit_backlog_max_seconds: 0,
       audit_writable: 1,
     });
     buffer.say({ writable: false });
     await watch.read();
     expect(shown()['audit_writable']).toBe(0);
+  });
+
+  it('shows how far central storage lags behind', async () => {
+    const { buffer, watch, shown } = watched();
+    buffer.say({ waiting: { events: 7, bytes: 3_500, ageMs: 1_250, maxAgeMs: 60_000 } });
+    await watch.read();
+    expect(shown()).toMatchObject({
+      audit_backlog_events: 7,
+      audit_backlog_bytes: 3_500,
+      audit_backlog_seconds: 1.25,
+      audit_backlog_max_seconds: 60,
+    });
+  });
+
+  it('raises the alarm once before the oldest event has waited too long, and again after that was over', async () => {
+    const { buffer, log, watch } = watched();
+    for (const ageMs of [47_999, 48_000, 59_000, 0, 50_000]) {
+      buffer.say({ waiting: { events: 7, bytes: 3_500, ageMs, maxAgeMs: 60_000 } });
+      await watch.read();
+      await watch.read();
+    }
+    expect(log.lines).toEqual([
+      expect.stringMatching(/^error audit events wait long.*"ageMs":48000,"maxAgeMs":60000,"events":7/),
+      expect.stringMatching(/^error audit events wait long.*"ageMs":50000/),
+    ]);
   });
 
   it('says that nothing is taken while the buffer does not answer, and keeps the last positions', async () => {
