@@ -1,0 +1,211 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
+import { makeSharedRoom } from '#src/adapters/shared/shared-room.ts';
+import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
+import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
+import { systemClock, systemRandom } from '#src/adapters/system.ts';
+import { Fault } from '#src/domain/faults.ts';
+import { livenessAt, type Session } from '#src/domain/session.ts';
+import type { Dependencies, DependencyState } from '#src/ports/dependencies.ts';
+import { SessionCache } from '#src/services/sessions/session-cache.ts';
+import { PostgresServer } from '../../scripts/servers/postgres.ts';
+import { type RedisServer, startRedis } from '../../scripts/servers/redis.ts';
+import { eventually } from '../support/eventually.ts';
+import { SILENT, TEST_RING } from '../support/local-stores.ts';
+import { MemoryTrail } from '../support/memory-trail.ts';
+import { newDatabase, openExecutor } from '../support/postgres-stores.ts';
+import { CountingMetrics } from '../support/recording-telemetry.ts';
+import { RedisFront, targetOf } from '../support/redis-front.ts';
+import { digest, eventOf, id, person, REALM, sessionOf } from '../support/store-samples.ts';
+
+/** What many sidecars do with one PostgreSQL and one Redis that are real, and fail for real. */
+
+let postgres: PostgresServer;
+let redis: RedisServer;
+let url: string;
+beforeAll(async () => {
+  [postgres, redis] = await Promise.all([PostgresServer.start(), startRedis()]);
+  ({ url } = await newDatabase(postgres));
+});
+afterAll(async () => {
+  await postgres[Symbol.asyncDispose]();
+  await redis[Symbol.asyncDispose]();
+});
+
+interface Watched {
+  readonly state: DependencyState;
+  onChange(listener: (state: DependencyState) => void): () => void;
+}
+
+function dependenciesOf(watched: readonly Watched[]): Dependencies {
+  return {
+    get states() {
+      return watched.map(({ state }) => state);
+    },
+    state: (name) => watched.find(({ state }) => state.name === name)?.state,
+    onChange: (listener) => {
+      const stops = watched.map((each) => each.onChange(listener));
+      return () => stops.forEach((stop) => void stop());
+    },
+  };
+}
+
+/** One sidecar, as far as sessions go. */
+async function sidecar(withRedis = true) {
+  const { executor, pool, close } = openExecutor({
+    url,
+    trail: new MemoryTrail(),
+    timeoutMs: 1_000,
+    readTimeoutMs: 300,
+  });
+  const front = withRedis ? await RedisFront.start(targetOf({ at: [redis.address] })) : undefined;
+  const room = makeSharedRoom({
+    sessions: new SqlSessionStore(executor, new AesGcmSecretBox({ ring: TEST_RING, random: systemRandom })),
+    challenges: new SqlChallengeStore(executor),
+    front: front && {
+      sessions: front.sessions,
+      challenges: front.challenges,
+      pendingEnds: front.ends,
+      news: front.news,
+    },
+    dependencies: dependenciesOf(front ? [pool.breaker, front.connection] : [pool.breaker]),
+    realms: [REALM],
+    longestOutageMs: 60_000,
+    lookTimeoutMs: 400,
+    retryAfterMs: 1_000,
+    clock: systemClock,
+    random: systemRandom,
+    log: SILENT,
+    metrics: new CountingMetrics(),
+  });
+  await room.start();
+  const cache = new SessionCache(room.signals, 1_000);
+  const create = async (subject = person()): Promise<Session> => {
+    const now = Date.now();
+    const times = { createdAt: now, lastUsedAt: now, expiresAt: now + 3_600_000, idleMs: 3_600_000 };
+    const session = sessionOf({ id: id('session'), subject, tokenDigest: digest(), ...times });
+    const command = { session, cap: 5, policy: 'evict_oldest', endSessionIds: [], now, events: [] } as const;
+    const made = await room.sessions.create({ ...command, evictionEvent: eventOf('session.ended') });
+    expect(made.outcome).toBe('created');
+    return session;
+  };
+  const validate = async ({ tokenDigest }: Session): Promise<'memory' | 'store' | 'no' | 'unavailable'> => {
+    if (cache.get(REALM, tokenDigest, Date.now())) return 'memory';
+    const fence = cache.fence();
+    try {
+      const session = await room.sessions.findByTokenDigest(REALM, tokenDigest);
+      if (!session || !livenessAt(session, Date.now()).alive) return 'no';
+      cache.put(session, session.lastUsedAt, fence);
+      return 'store';
+    } catch (error) {
+      if (error instanceof Fault && error.kind === 'unavailable') return 'unavailable';
+      throw error;
+    }
+  };
+  const end = async (session: Session) => {
+    const target = { kind: 'ids', sessionIds: [session.id] } as const;
+    const event = eventOf('session.ended', { subject: session.subject });
+    try {
+      const ended = await room.sessions.end({ realm: REALM, target, reason: 'REVOKED', now: Date.now(), event });
+      return ended.length;
+    } catch (error) {
+      return error instanceof Fault && error.details.metadata?.['inForce'] === 'true' ? 'in force' : 'refused';
+    } finally {
+      cache.drop(session.id);
+    }
+  };
+  const stop = async () => {
+    await room.stop();
+    front?.[Symbol.dispose]();
+    await close();
+  };
+  return { ...room, pool, front, cache, create, validate, end, [Symbol.asyncDispose]: stop };
+}
+
+describe('sidecars over one real PostgreSQL and Redis', () => {
+  it('refuse at B what was ended at A, at once with Redis and within the second without', async () => {
+    for (const [withRedis, limit] of [
+      [true, 200],
+      [false, 1_000],
+    ] as const) {
+      await using a = await sidecar(withRedis);
+      await using b = await sidecar(withRedis);
+      const took: number[] = [];
+      for (let i = 0; i < 15; i++) {
+        const session = await a.create();
+        await eventually('known at B', async () => (await b.validate(session)) === 'memory');
+        expect(await a.end(session)).toBe(1);
+        took.push(await eventually('refused at B', async () => (await b.validate(session)) === 'no'));
+      }
+      took.sort((x, y) => x - y);
+      expect(took[7], JSON.stringify(took)).toBeLessThan(limit);
+    }
+  });
+
+  it('serve by copies, and keep refusing what ended when Redis comes back from an old dump', async () => {
+    await using a = await sidecar();
+    await using b = await sidecar();
+    const [ended, kept] = [await a.create(), await a.create()];
+    await eventually('copied', async () => (await a.front?.sessions.find(REALM, kept.tokenDigest)) !== undefined);
+    expect(await a.front?.sessions.find(REALM, ended.tokenDigest)).toBeDefined();
+    const dump = await redis.snapshot();
+    expect(await a.end(ended)).toBe(1);
+    await redis.restart(dump);
+    await eventually('both are connected again', () => a.front?.news.connected && b.front?.news.connected);
+    await eventually('the copy is back', async () => {
+      const copy = await b.front?.sessions.find(REALM, ended.tokenDigest).catch(() => undefined);
+      return copy !== undefined;
+    });
+    for (let i = 0; i < 20; i++) {
+      for (const each of [a, b]) expect(await each.validate(ended)).toBe('no');
+      await sleep(20);
+    }
+    for (const each of [a, b]) expect(['store', 'memory']).toContain(await each.validate(kept));
+  });
+
+  it('go on without Redis and with it again', async () => {
+    await using a = await sidecar();
+    await using b = await sidecar();
+    const session = await a.create();
+    await redis.kill();
+    expect(['store', 'memory']).toContain(await b.validate(session));
+    expect(await a.end(session)).toBe(1);
+    await eventually('refused at B', async () => (await b.validate(session)) === 'no', 1_500);
+    await redis.restart();
+    await eventually('news come again', () => a.front?.news.connected && b.front?.news.connected);
+    const next = await a.create();
+    await eventually('known at B', async () => (await b.validate(next)) === 'memory');
+    expect(await a.end(next)).toBe(1);
+    await eventually('refused at B', async () => (await b.validate(next)) === 'no', 1_500);
+  });
+
+  it('answer for known sessions while PostgreSQL is frozen, and put ends in force that are durable afterwards', async () => {
+    await using a = await sidecar();
+    await using b = await sidecar();
+    const [kept, ended] = [await a.create(), await a.create()];
+    for (const session of [kept, ended]) {
+      await eventually('copied', async () => (await b.front?.sessions.find(REALM, session.tokenDigest)) !== undefined);
+    }
+    await eventually('the copies are believed', async () => (await b.validate(ended)) === 'memory');
+    await postgres.freeze();
+    try {
+      await eventually('A and B notice', () => !a.pool.breaker.up && !b.pool.breaker.up, 10_000);
+      expect(['store', 'memory']).toContain(await b.validate(kept));
+      const begun = performance.now();
+      expect(await a.end(ended)).toBe('in force');
+      expect(performance.now() - begun).toBeLessThan(500);
+      for (const each of [a, b]) await eventually('refused', async () => (await each.validate(ended)) === 'no', 1_500);
+      expect(['store', 'memory']).toContain(await b.validate(kept));
+      await expect(a.create()).rejects.toMatchObject({ kind: 'unavailable' });
+    } finally {
+      await postgres.thaw();
+    }
+    await eventually('durable', async () => (await a.sessions.read(REALM, ended.id).catch(() => undefined))?.endedAt);
+    for (const each of [a, b]) {
+      await eventually('all is well again', () => each.signals.live && each.pending?.settled);
+      expect(await each.validate(ended)).toBe('no');
+      expect(['store', 'memory']).toContain(await each.validate(kept));
+    }
+  });
+});
