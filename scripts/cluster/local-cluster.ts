@@ -1,5 +1,5 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadOrCreateKeyRing } from '#src/adapters/secrets/key-ring-file.ts';
 import { loadOrCreateOperatorToken } from '#src/adapters/secrets/operator-token-file.ts';
@@ -70,6 +70,8 @@ export async function startLocalCluster(plan: Plan, progress: Progress): Promise
 
 function prepareDirectory({ directory, fresh, sidecars }: Plan): void {
   const identity = unprivileged();
+  // Only the last one is ours to close.
+  mkdirSync(dirname(directory), { recursive: true });
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   requireWritable(directory);
   requireReach(directory, identity);
