@@ -146,6 +146,18 @@ export class RedisConnection {
     }
   }
 
+  /** Something says that Redis may be away: it is asked, so that it counts as away even while nobody calls. */
+  async recheck(): Promise<void> {
+    for (let asked = 0; asked < this.#options.failures && this.#breaker.up && !this.#closed; asked += 1) {
+      try {
+        await this.#guarded(() => this.#send('set', [this.#options.keys.probe(0), '1', 'PX', PROBE_LIFE_MS]));
+        return;
+      } catch {
+        // Counted by the breaker.
+      }
+    }
+  }
+
   close(): void {
     this.#closed = true;
     this.#cancelDoubt?.();

@@ -59,7 +59,10 @@ export class RedisNews implements News {
       channels: options.realms.map((realm) => keys.sessionNews(realm)),
       keepaliveMs,
       onMessage: (channel, message) => this.#received(channel, message),
-      onUp: (up) => this.#tell(this.#connected, (listener) => listener(up)),
+      onUp: (up) => {
+        this.#tell(this.#connected, (listener) => listener(up));
+        if (!up) void connection.recheck();
+      },
       clock,
       random,
     });

@@ -131,6 +131,14 @@ describe('a Redis that is frozen', () => {
     await eventually('back', () => front.news.connected);
   });
 
+  it('counts as away soon although nobody calls', async () => {
+    const { redis, front } = await begin();
+    await redis.freeze();
+    expect(await eventually('away', () => !front.connection.state.up)).toBeLessThan(1_500);
+    await redis.thaw();
+    await eventually('back', () => front.connection.state.up && front.news.connected);
+  });
+
   it('holds no more commands than the bound', async () => {
     const { redis, front } = await begin({}, { maxInFlight: 10, failures: 100 });
     await redis.freeze();
