@@ -55,7 +55,7 @@ const ROOMS: Readonly<Record<string, { readonly is: string; readonly may: readon
     is: 'the command line',
     may: [
       ...['config', 'compose', 'domain', 'ports', 'version', 'gen'],
-      ...['adapters/audit', 'adapters/secrets', 'adapters/postgres', 'adapters/system'],
+      ...['adapters/audit', 'adapters/central', 'adapters/secrets', 'adapters/postgres', 'adapters/system'],
     ],
   },
   compose: {

@@ -10,8 +10,12 @@ import type { ExportItem } from '../ports/audit.ts';
 import { type SidecarSource, streamFrom } from './audit-client.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import type { Io } from './io.ts';
+import type { PostgresOptions } from './postgres-source.ts';
 
-export interface ExportOptions extends SidecarSource {
+export interface ExportOptions extends SidecarSource, PostgresOptions {
+  readonly dataDir: string;
+  /** From PostgreSQL, all sidecars. */
+  readonly central?: boolean;
   readonly chain?: string;
   readonly from: number;
   readonly to: number;
@@ -21,10 +25,14 @@ export interface ExportOptions extends SidecarSource {
 export async function exportTrail(options: ExportOptions, io: Io): Promise<void> {
   const range = { chainId: options.chain ?? '', from: options.from, to: options.to };
   if (range.to !== 0 && range.to < range.from) throw new CliError(EXIT.usage, '--to must not be before --from');
-  const { write, close } = openOutput(options.output, io);
   const { address } = options;
+  if (options.central && address !== undefined)
+    throw new CliError(EXIT.usage, '--central and --address name two different sources');
+  const { write, close } = openOutput(options.output, io);
   try {
-    if (address === undefined)
+    if (options.central)
+      await (await import('./audit-central.ts')).writeCentral(options, range, (item) => write(formatLine(item)), io);
+    else if (address === undefined)
       for (const item of fromFile(join(options.dataDir, 'audit.db'), range)) write(formatLine(item));
     else for await (const item of fromSidecar({ ...options, address }, range, io)) write(formatLine(item));
   } finally {

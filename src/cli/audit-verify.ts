@@ -6,32 +6,43 @@ import { ChainVerifier, UnreadableError } from '#src/adapters/audit/verify.ts';
 import { verifyFile } from '#src/adapters/audit/verify-file.ts';
 import { deriveSeed, KeyRingError } from '#src/adapters/secrets/key-ring.ts';
 import { loadKeyRing } from '#src/adapters/secrets/key-ring-file.ts';
-import type { Verdict } from '../ports/audit.ts';
 import { FAULT_EXIT } from './audit-faults.ts';
+import { inWords, type Report } from './audit-report.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import type { Io } from './io.ts';
+import type { PostgresOptions } from './postgres-source.ts';
 
-export interface VerifyOptions {
+export interface VerifyOptions extends PostgresOptions {
   readonly dataDir: string;
+  /** The trail of all sidecars in PostgreSQL. */
+  readonly central?: boolean;
+  readonly chain?: string;
   readonly json?: boolean;
   readonly partial?: boolean;
   readonly trust?: readonly string[];
   readonly keyFile?: string;
 }
 
-interface Report {
-  readonly verdict: Verdict;
-  /** Sentences for the person: what the verdict does not cover. */
-  readonly notes: readonly string[];
-}
-
 /** Prints the verdict; throws CliError with the fault's code when there is one. */
 export async function verify(source: string | undefined, options: VerifyOptions, io: Io): Promise<void> {
   const trusted = await trustedKeys(options);
-  const { verdict, notes } = await examine(source ?? options.dataDir, options, trusted, io);
+  const { verdict, notes, where } = options.central
+    ? await central(source, options, trusted, io)
+    : await examine(source ?? options.dataDir, options, trusted, io);
   if (options.json) io.out(`${JSON.stringify({ ...verdict, notes })}\n`);
-  else io.out(inWords(verdict) + notes.map((note) => `note: ${note}\n`).join(''));
+  else io.out(inWords(verdict, where) + notes.map((note) => `note: ${note}\n`).join(''));
   if (!verdict.intact) throw new CliError(FAULT_EXIT[verdict.fault]);
+}
+
+async function central(
+  source: string | undefined,
+  options: VerifyOptions,
+  trusted: ReadonlySet<string> | undefined,
+  io: Io,
+): Promise<Report> {
+  if (source !== undefined)
+    throw new CliError(EXIT.usage, '--central takes no source; PostgreSQL is named by settings');
+  return await (await import('./audit-central.ts')).examineCentral(options, trusted, io);
 }
 
 async function examine(
@@ -40,6 +51,7 @@ async function examine(
   trusted: ReadonlySet<string> | undefined,
   io: Io,
 ): Promise<Report> {
+  if (options.chain !== undefined) throw new CliError(EXIT.usage, '--chain is for --central');
   if (source === '-') return verifyLines(process.stdin.setEncoding('utf8'), options, trusted);
   const path = locate(source);
   switch (kindOf(path)) {
@@ -187,14 +199,6 @@ function asideNotes(path: string): string[] {
   return readdirSync(dirname(path))
     .filter((name) => name.startsWith(prefix) && !/-(wal|shm)$/.test(name))
     .map((name) => `an earlier file was damaged and is kept as ${name}`);
-}
-
-function inWords(verdict: Verdict): string {
-  const counted = `${verdict.rows} rows and ${verdict.checkpoints} checkpoints`;
-  if (verdict.intact) return `intact: ${counted} hold\n`;
-  const { fault, chainId, sequence, detail } = verdict;
-  const place = sequence > 0 ? `first bad row: ${sequence}${chainId && ` of chain ${chainId}`}\n` : '';
-  return `DAMAGED (${fault}): ${detail}\n${place}before it ${counted} hold\n`;
 }
 
 function codeOf(error: unknown): string {

@@ -1,19 +1,16 @@
-import { accessSync, constants } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
-import { type ConnectionSettings, connectionSettings } from '#src/adapters/postgres/connection-settings.ts';
 import { type Grant, grantAccess } from '#src/adapters/postgres/grants.ts';
 import { migrateDatabase, type SchemaStatus, schemaStatus } from '#src/adapters/postgres/migrate-runner.ts';
 import { systemClock } from '#src/adapters/system.ts';
 import { postgresMigrations } from '#src/gen/sql/migrations.js';
-import { loadConfig } from '../config/load.ts';
 import { parseDuration } from '../config/units.ts';
 import { Fault } from '../domain/faults.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import type { Io } from './io.ts';
-import { type SettingsOptions, sourcesOf, withSettings } from './settings-options.ts';
+import { type PostgresOptions, postgresOf } from './postgres-source.ts';
+import { withSettings } from './settings-options.ts';
 
-interface MigrateCommand extends SettingsOptions {
-  readonly urlFile?: string;
+interface MigrateCommand extends PostgresOptions {
   readonly dryRun?: boolean;
   readonly status?: boolean;
   readonly grantTo?: readonly string[];
@@ -21,8 +18,6 @@ interface MigrateCommand extends SettingsOptions {
   readonly wait: number;
 }
 
-/** A person waits here, not a call: a server that wakes up may take its time. */
-const CONNECT_MS = 10_000;
 /** Partitions of the trail that are made before their month begins. */
 const MONTHS_AHEAD = 3;
 
@@ -34,38 +29,6 @@ function duration(text: string): number {
   const value = parseDuration(text);
   if (value === undefined) throw new InvalidArgumentError('Needs a duration, for instance 5m.');
   return value;
-}
-
-function requireReadable(path: string): void {
-  try {
-    accessSync(path, constants.R_OK);
-  } catch (error) {
-    const why = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-    throw new CliError(
-      EXIT.noInput,
-      `the file ${path} cannot be read (${why}): --url-file names a file that holds the URL`,
-    );
-  }
-}
-
-async function connectionOf(options: MigrateCommand, io: Io): Promise<ConnectionSettings> {
-  const sources = sourcesOf(options, io);
-  if (options.urlFile !== undefined) requireReadable(options.urlFile);
-  const urlFile = options.urlFile === undefined ? {} : { 'postgres.url.file': options.urlFile };
-  const { postgres } = await loadConfig({ ...sources, flags: { ...sources.flags, ...urlFile } });
-  if (postgres.url === undefined) {
-    throw new CliError(
-      EXIT.config,
-      'no PostgreSQL is named: put its URL into a file and name that with --url-file, or set postgres.url or SALLYPORT_POSTGRES_URL',
-    );
-  }
-  return connectionSettings({
-    url: postgres.url.reveal(),
-    tls: postgres.tls,
-    caFile: postgres.ca_file,
-    connectTimeoutMs: CONNECT_MS,
-    applicationName: 'sallyport migrate',
-  });
 }
 
 const counted = (count: number) => (count === 1 ? '1 migration' : `${count} migrations`);
@@ -80,7 +43,7 @@ function show({ applied, missing }: SchemaStatus, place: string, io: Io): void {
 }
 
 async function migrateCommand(options: MigrateCommand, io: Io): Promise<void> {
-  const settings = await connectionOf(options, io);
+  const settings = await postgresOf(options, 'migrate', io);
   const grants: readonly Grant[] = [
     ...(options.grantTo ?? []).map((role) => ({ role, access: 'state' as const })),
     ...(options.grantAuditTo ?? []).map((role) => ({ role, access: 'audit' as const })),

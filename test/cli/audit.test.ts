@@ -229,7 +229,7 @@ describe('sallyport audit tail', () => {
       checkpointMs: 60_000,
     };
     const storage = await openWorkerStorage({ ...settings, log: new RecordingLog(), onAppend: () => {} });
-    await storage.ports.audit.append([bench.draft({ subject: 'alice' })]);
+    await storage.ports.audit?.append([bench.draft({ subject: 'alice' })]);
     const tail = () => sallyport('tail', '--data-dir', bench.folder, '-n', '1', '--no-follow', '--key-file', keyFile);
     expect((await tail()).code).toBe(69);
     await storage.close();
