@@ -95,6 +95,12 @@ export interface FlushedThrough extends ChainHead {
   readonly anchored: number;
 }
 
+/** Positions of the present chain that are central; `through` is one less than `from` where none is. */
+export interface FlushedPositions {
+  readonly from: number;
+  readonly through: number;
+}
+
 /**
  * What central storage says of the local chain. `agrees`; `rolled-back`: central storage has more, so an older copy of the
  * file was put in place; `forked`: another row under the same number; `central-behind`: central storage has lost rows that
@@ -114,10 +120,10 @@ export interface FlushedFile extends AuditFile {
   /** All that goes with these rows, but for keys of persons. */
   backlogOf(rows: readonly ChainRow[]): Omit<Backlog, 'subjectKeys'>;
   /**
-   * Central storage has everything up to these rows and checkpoints, and these keys. Durable when it returns; answers the
-   * position up to which it has everything. Throws Fault(data-loss, INTEGRITY) when such a row is not the one that is here.
+   * Central storage has everything up to these rows and checkpoints, and these keys. Durable when it returns; answers what
+   * it has of the present chain. Throws Fault(data-loss, INTEGRITY) when such a row is not the one that is here.
    */
-  noteFlushed(through: readonly FlushedThrough[], refs: readonly string[]): number;
+  noteFlushed(through: readonly FlushedThrough[], refs: readonly string[]): FlushedPositions;
   /** Deletes at most `limit` flushed rows, none after position `keepAfter`; false when there was nothing to delete. */
   release(limit: number, keepAfter: number): boolean;
   /** What central storage knows of the present chain. Where that says that this file is not the one that wrote it, the file is set aside and a linked chain begins. */

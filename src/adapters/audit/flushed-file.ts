@@ -1,7 +1,15 @@
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { BufferStatus, ChainRow } from '#src/ports/audit.ts';
-import type { Agreement, Backlog, ChainHead, FlushedFile, FlushedThrough, SubjectKey } from './contract.ts';
+import type {
+  Agreement,
+  Backlog,
+  ChainHead,
+  FlushedFile,
+  FlushedPositions,
+  FlushedThrough,
+  SubjectKey,
+} from './contract.ts';
 import { claimsEffect } from './effects.ts';
 import { type AuditFileOptions, SqliteAuditFile } from './file.ts';
 import { unavailable } from './unavailable.ts';
@@ -70,14 +78,14 @@ class SqliteFlushedFile extends SqliteAuditFile implements FlushedFile {
     return this.parts.outbox.backlogOf(this.present, rows, this.usedBytes);
   }
 
-  noteFlushed(through: readonly FlushedThrough[], refs: readonly string[]): number {
+  noteFlushed(through: readonly FlushedThrough[], refs: readonly string[]): FlushedPositions {
     this.ready();
     const { outbox } = this.parts;
     // What is said of a chain that was set aside meanwhile is of no use here.
     const own = through.find(({ chainId }) => chainId === this.present.chainId);
     const next = own && outbox.advance(this.present, own);
     if (next || refs.length > 0) this.#note(next, refs);
-    return outbox.flushedPosition;
+    return { from: this.present.chain.firstPosition, through: outbox.flushedPosition };
   }
 
   release(limit: number, keepAfter: number): boolean {

@@ -1,19 +1,24 @@
+import type { FlushedPositions } from '#src/adapters/audit/contract.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { EventPosition } from '#src/ports/audit.ts';
 
 /** How far central storage has the trail, and who waits for it to come further. */
 export class FlushMark {
-  #position: EventPosition = 0;
+  #has: FlushedPositions = { from: 0, through: 0 };
   readonly #waiting = new Set<{ readonly position: EventPosition; readonly resolve: (isThrough: boolean) => void }>();
 
-  moveTo(position: EventPosition): void {
-    this.#position = Math.max(this.#position, position);
-    for (const one of this.#waiting) if (one.position <= this.#position) one.resolve(true);
+  moveTo(has: FlushedPositions): void {
+    this.#has = has;
+    for (const one of this.#waiting) {
+      const isThrough = this.#isThrough(one.position);
+      if (isThrough !== undefined) one.resolve(isThrough);
+    }
   }
 
-  /** False when it has not come as far in time. */
+  /** False when it has not come as far in time, or never will. */
   async through(position: EventPosition, timeoutMs: DurationMs): Promise<boolean> {
-    if (position <= this.#position) return true;
+    const known = this.#isThrough(position);
+    if (known !== undefined) return known;
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const waiting = { position, resolve };
     this.#waiting.add(waiting);
@@ -24,5 +29,11 @@ export class FlushMark {
       clearTimeout(timer);
       this.#waiting.delete(waiting);
     }
+  }
+
+  /** What is before the present chain was set aside with its file, and is never flushed. */
+  #isThrough(position: EventPosition): boolean | undefined {
+    if (position < this.#has.from) return false;
+    return position <= this.#has.through ? true : undefined;
   }
 }

@@ -1,4 +1,4 @@
-import type { Agreement, Backlog, ChainHead, SubjectKey } from '#src/adapters/audit/contract.ts';
+import type { Agreement, Backlog, ChainHead, FlushedPositions, SubjectKey } from '#src/adapters/audit/contract.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import type { AuditLog, EventFilter, EventPosition, StoredEvent } from '#src/ports/audit.ts';
 import type { TrailKey } from './trail-keys.ts';
@@ -39,8 +39,8 @@ export interface TrailPort extends Pick<AuditLog, 'head' | 'verify' | 'exportPag
   ): Promise<readonly Positioned[]>;
   stashedKeys(): Promise<readonly SubjectKey[]>;
   backlog(limit: number): Promise<Backlog>;
-  /** Answers the position up to which central storage has everything. */
-  flushed(what: Flushed): Promise<EventPosition>;
+  /** Answers what central storage has of the present chain. */
+  flushed(what: Flushed): Promise<FlushedPositions>;
   chainHead(): Promise<ChainHead>;
   agree(central: ChainHead): Promise<Agreement>;
 }

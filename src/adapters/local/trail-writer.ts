@@ -15,6 +15,8 @@ export interface TrailWriterOptions {
   readonly keys: ProvidedKeys;
   readonly random: Random;
   readonly now: () => number;
+  /** Never set back or forward. */
+  readonly monotonic: () => number;
   readonly log: Log;
   /** After each commit, with the events of it. */
   readonly onAppend: (events: readonly EventDraft[]) => void;
@@ -73,7 +75,7 @@ export class TrailWriter {
 
   take(events: readonly EventDraft[], keys: readonly TrailKey[], token: number): Promise<EventPosition> {
     return new Promise((resolve, reject) => {
-      const open = token === 0 ? undefined : openOf(events, this.#options.now());
+      const open = token === 0 ? undefined : openOf(events, this.#options.monotonic());
       this.#enqueue({
         keys,
         events: () => {
@@ -111,7 +113,7 @@ export class TrailWriter {
     });
   }
 
-  /** Open for longer than this; to be revoked. */
+  /** Open since before this, by the monotonic clock; to be revoked. */
   openSince(before: number): readonly number[] {
     return [...this.#open].flatMap(([token, { at }]) => (at < before ? [token] : []));
   }

@@ -10,7 +10,7 @@ import type { ChainRow } from '#src/ports/audit.ts';
 import { BacklogKeys } from './backlog-keys.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import { verifyInSteps } from './local-audit-log.ts';
-import type { TrailSettings } from './protocol.ts';
+import { processMs, type TrailSettings } from './protocol.ts';
 import { ProvidedKeys } from './provided-keys.ts';
 import type { SqliteTransaction } from './sqlite-transaction.ts';
 import { openStateFile } from './state-file.ts';
@@ -73,6 +73,7 @@ export async function openWorkerTrail(options: WorkerStorageOptions, settings: T
     keys,
     random: systemRandom,
     now,
+    monotonic: processMs,
     log,
     onAppend: options.onAppend,
     ...(seams.onAuditCommitted && { onAuditCommitted: seams.onAuditCommitted }),
@@ -90,7 +91,7 @@ export async function openWorkerTrail(options: WorkerStorageOptions, settings: T
 
   const tidy = () => {
     writer.bringInLine();
-    const forgotten = writer.openSince(now() - settings.maxOpenMs);
+    const forgotten = writer.openSince(processMs() - settings.maxOpenMs);
     // What fails is tried again the next time.
     if (forgotten.length > 0) writer.revoke(forgotten).catch(() => {});
     mark.save(writer.mark());
@@ -133,10 +134,10 @@ function trailPort({ audit, keys, backlogKeys, writer, release }: Parts): TrailP
     stashedKeys: async () => audit.stashedKeys(),
     backlog: (limit) => backlogOf(audit, backlogKeys, limit),
     flushed: async ({ through, anchored, refs }) => {
-      const position = audit.noteFlushed(flushedThrough(through, anchored), refs);
+      const positions = audit.noteFlushed(flushedThrough(through, anchored), refs);
       backlogKeys.flushed(refs);
       release.begin();
-      return position;
+      return positions;
     },
     chainHead: async () => audit.chainHead(),
     agree: async (central) => audit.agree(central),
