@@ -1,4 +1,5 @@
 import { Fault } from '#src/domain/faults.ts';
+import { newId } from '#src/domain/ids.ts';
 import type { Session } from '#src/domain/session.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Dependencies } from '#src/ports/dependencies.ts';
@@ -179,8 +180,10 @@ export class PendingEndsDrain {
 
   /** Ends what the pending end names, as far as it was there then; answers how many sessions this call ended. */
   async #endDurably(end: PendingEnd): Promise<number> {
-    const { announce, clock, store } = this.#options;
-    const { realm, reason, event, target } = end;
+    const { announce, clock, random, store } = this.#options;
+    const { realm, reason, target } = end;
+    // Each try has an event of its own: that of one that came to no certain end stays in the trail, named as uncertain.
+    const event = { ...end.event, id: newId('event', random.bytes(16)) };
     if (target.kind === 'ids') {
       const ended = await store.end({ realm, target, reason, now: clock.now(), event });
       announce(ended);
