@@ -26,6 +26,8 @@ export interface FleetOptions {
   readonly settingsOf?: (index: number) => FleetSettings;
   /** A pooler in transaction mode between the sidecars and PostgreSQL. */
   readonly pooler?: boolean;
+  /** More lines of its section [pgbouncer]. */
+  readonly poolerSettings?: FleetSettings;
   /** A connection of its own, with the role that may only add events, for the flush. */
   readonly auditRole?: boolean;
   /** A proxy of its own for each sidecar on its way to PostgreSQL, and to a single Redis. */
@@ -221,7 +223,8 @@ async function startStores(options: FleetOptions, directory: string, stack: Asyn
   const postgres = stack.use(await startPostgres({ settings: { ...options.postgresSettings } }));
   await makeCentralDatabase(postgres);
   await migrate({ postgres, directory });
-  const pooler = options.pooler ? stack.use(await startPgbouncer({ postgres })) : undefined;
+  const { poolerSettings: settings = {} } = options;
+  const pooler = options.pooler ? stack.use(await startPgbouncer({ postgres, settings })) : undefined;
   return { postgres, pooler, redis };
 }
 
