@@ -38,7 +38,9 @@ class SqliteFlushedFile extends SqliteAuditFile implements FlushedFile {
 
   override stage(events: readonly EventDraft[]): void {
     this.ready();
-    if (this.#ageMs() > this.#maxAgeMs && events.some(({ type }) => claimsEffect(type)))
+    const ageMs = this.#ageMs();
+    if (ageMs === undefined) throw unavailable('the audit trail cannot be read');
+    if (ageMs > this.#maxAgeMs && events.some(({ type }) => claimsEffect(type)))
       throw unavailable('events have waited too long for central storage');
     super.stage(events);
   }
@@ -46,14 +48,14 @@ class SqliteFlushedFile extends SqliteAuditFile implements FlushedFile {
   override status(): BufferStatus {
     const status = super.status();
     const { outbox } = this.parts;
-    const { events, bytes } = outbox.counts(this.present, this.usedBytes);
     const ageMs = this.#ageMs();
+    const { events, bytes } = outbox.counts(this.present, this.usedBytes);
     return {
       ...status,
       flushedSequence: outbox.flushed,
       anchoredSequence: outbox.anchored,
-      writable: status.writable && ageMs <= this.#maxAgeMs,
-      waiting: { events, bytes, ageMs, maxAgeMs: this.#maxAgeMs },
+      writable: status.writable && ageMs !== undefined && ageMs <= this.#maxAgeMs,
+      waiting: { events, bytes, ageMs: ageMs ?? 0, maxAgeMs: this.#maxAgeMs },
     };
   }
 
@@ -115,10 +117,14 @@ class SqliteFlushedFile extends SqliteAuditFile implements FlushedFile {
     return 'central-behind';
   }
 
-  /** Of the oldest event that waits; 0 for none. */
-  #ageMs(): number {
-    const oldestAt = this.parts.outbox.oldestAt(this.present);
-    return oldestAt > 0 ? Math.max(0, this.options.clock.now() - oldestAt) : 0;
+  /** Of the oldest event that waits; 0 for none, undefined when that cannot be read. */
+  #ageMs(): number | undefined {
+    try {
+      const oldestAt = this.parts.outbox.oldestAt(this.present);
+      return oldestAt > 0 ? Math.max(0, this.options.clock.now() - oldestAt) : 0;
+    } catch {
+      return undefined;
+    }
   }
 
   /** With enough rows flushed behind the last signature, the head is signed too, so that they can leave. */

@@ -55,16 +55,15 @@ export class Outbox {
       keys: isAny ? source.keys() : [],
       rows,
       checkpoints,
-      waiting: this.counts(head, usedBytes),
+      waiting: { ...this.counts(head, usedBytes), oldestAt: this.oldestAt(head) },
     };
   }
 
   /** Bytes are the share of the waiting rows in what the file uses. */
-  counts(head: Head, usedBytes: number): Backlog['waiting'] {
+  counts(head: Head, usedBytes: number): Pick<Backlog['waiting'], 'events' | 'bytes'> {
     const events = head.sequence - this.flushed;
     const kept = head.position - this.#first + 1;
-    const bytes = kept > 0 ? Math.round((usedBytes * events) / kept) : 0;
-    return { events, bytes, oldestAt: this.oldestAt(head) };
+    return { events, bytes: kept > 0 ? Math.round((usedBytes * events) / kept) : 0 };
   }
 
   /** 0 when nothing waits. */

@@ -3,73 +3,16 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import SqliteDatabase, { type Database } from 'better-sqlite3';
+import SqliteDatabase from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { type Files, nodeFiles } from '#src/adapters/audit/anchor.ts';
 import { parseRecord } from '#src/adapters/audit/record.ts';
 import { verifyFile } from '#src/adapters/audit/verify-file.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { type AuditBench, auditBench, writeEvents } from '../../support/audit-files.ts';
-
-/** Counts the calls that reach the disk and makes some of them fail. */
-class Breaker {
-  calls = 0;
-  #first = Number.POSITIVE_INFINITY;
-  #last = Number.POSITIVE_INFINITY;
-  #code = '';
-
-  /** From now on the calls numbered `first` to `first + count - 1` fail. */
-  arm(first: number, count: number, code: string): void {
-    this.calls = 0;
-    this.#first = first;
-    this.#last = first + count - 1;
-    this.#code = code;
-  }
-
-  #pass(): void {
-    this.calls += 1;
-    if (this.calls >= this.#first && this.calls <= this.#last)
-      throw new SqliteDatabase.SqliteError('injected', this.#code);
-  }
-
-  readonly openDatabase = (path: string, settings: SqliteDatabase.Options): Database => {
-    this.#pass();
-    const db = new SqliteDatabase(path, settings);
-    const prepare = db.prepare.bind(db);
-    const guarded = (sql: string) => {
-      const statement = prepare(sql);
-      for (const name of ['run', 'get', 'all'] as const) {
-        const real = statement[name].bind(statement);
-        const call = (...parameters: unknown[]) => {
-          this.#pass();
-          return real(...parameters);
-        };
-        Object.defineProperty(statement, name, { value: call });
-      }
-      return statement;
-    };
-    Object.defineProperty(db, 'prepare', { value: guarded });
-    return db;
-  };
-
-  readonly files: Files = {
-    openSync: ((...all: Parameters<Files['openSync']>) =>
-      this.#file(() => nodeFiles.openSync(...all))) as Files['openSync'],
-    writeSync: ((file: number, text: string) =>
-      this.#file(() => nodeFiles.writeSync(file, text))) as Files['writeSync'],
-    fsyncSync: (file) => this.#file(() => nodeFiles.fsyncSync(file)),
-    closeSync: (file) => this.#file(() => nodeFiles.closeSync(file)),
-    renameSync: (from, to) => this.#file(() => nodeFiles.renameSync(from, to)),
-  };
-
-  #file<T>(call: () => T): T {
-    this.#pass();
-    return call();
-  }
-}
+import { FailingDisk } from '../../support/failing-disk.ts';
 
 /** Opens, arms the breaker, writes six batches with checkpoints in between; answers the ids that were acknowledged. */
-function writeUnder(bench: AuditBench, breaker: Breaker, arm: () => void) {
+function writeUnder(bench: AuditBench, breaker: FailingDisk, arm: () => void) {
   const file = bench.open({ openDatabase: breaker.openDatabase, files: breaker.files });
   const durable: string[] = [];
   arm();
@@ -102,12 +45,12 @@ describe('a failing disk', () => {
     for (const count of [1, 6])
       it(`loses nothing acknowledged when ${count} of its calls, whichever, meet ${name}`, () => {
         const dry = auditBench();
-        const { file: unharmed, calls } = writeUnder(dry, new Breaker(), () => {});
+        const { file: unharmed, calls } = writeUnder(dry, new FailingDisk(), () => {});
         unharmed.close();
         expect(calls).toBeGreaterThan(40);
         for (let first = 1; first <= calls; first += everyCall && count === 1 ? 1 : 4) {
           const bench = auditBench();
-          const breaker = new Breaker();
+          const breaker = new FailingDisk();
           const { file, durable } = writeUnder(bench, breaker, () => breaker.arm(first, count, code));
           breaker.arm(Number.POSITIVE_INFINITY, 0, '');
           file.checkpoint(bench.clock.now());
