@@ -44,6 +44,8 @@ export class RedisNews implements News {
   readonly #options: RedisNewsOptions;
   readonly #messages: NewsMessages;
   readonly #link: NewsLink;
+  readonly #stopWatching: () => void;
+  #wasConnected = false;
   readonly #followed = new Map<string, Followed>();
   readonly #connected = new Set<(connected: boolean) => void>();
   readonly #ended = new Set<(ends: readonly EndNews[]) => void>();
@@ -60,12 +62,13 @@ export class RedisNews implements News {
       keepaliveMs,
       onMessage: (channel, message) => this.#received(channel, message),
       onUp: (up) => {
-        this.#tell(this.#connected, (listener) => listener(up));
+        this.#noteConnected();
         if (!up) void connection.recheck();
       },
       clock,
       random,
     });
+    this.#stopWatching = connection.onChange(() => this.#noteConnected());
   }
 
   /** Resolves after the first try to connect; `connected` says what came of it. */
@@ -74,11 +77,13 @@ export class RedisNews implements News {
   }
 
   close(): void {
+    this.#stopWatching();
     this.#link.close();
   }
 
+  /** Not while commands are refused either: where this sidecar can say nothing, others are likely to be silent too. */
   get connected(): boolean {
-    return this.#link.up;
+    return this.#link.up && this.#options.connection.state.up;
   }
 
   onConnected(listener: (connected: boolean) => void): () => void {
@@ -128,7 +133,7 @@ export class RedisNews implements News {
     try {
       await followed.standing;
       // It stood once; it does now if the connection does.
-      if (!this.#link.up) throw new RedisFailure('CLOSED');
+      if (!this.connected) throw new RedisFailure('CLOSED');
     } catch (cause) {
       leave();
       throw new Fault('unavailable', 'STORE_UNAVAILABLE', 'redis is away; try again in a moment', {
@@ -138,6 +143,13 @@ export class RedisNews implements News {
       });
     }
     return leave;
+  }
+
+  #noteConnected(): void {
+    const { connected } = this;
+    if (connected === this.#wasConnected) return;
+    this.#wasConnected = connected;
+    this.#tell(this.#connected, (listener) => listener(connected));
   }
 
   async #say(channel: string, message: NewsMessage): Promise<void> {

@@ -175,6 +175,20 @@ describe('a Redis that takes no writes', () => {
     await eventually('back', () => front.connection.state.up);
     await put(front);
   });
+
+  it('is in doubt for news too, although the subscriptions stand, since nobody can say anything', async () => {
+    const { redis, front } = await begin({ 'maxmemory-policy': 'noeviction' });
+    await eventually('connected', () => front.news.connected);
+    const states: boolean[] = [];
+    front.news.onConnected((connected) => states.push(connected));
+    await redis.cli('CONFIG', 'SET', 'maxmemory', '1');
+    await refusal(() => put(front));
+    expect(front.news.connected).toBe(false);
+    await expect(front.news.followChallenge('chl_1', () => {})).rejects.toMatchObject(unavailable);
+    await redis.cli('CONFIG', 'SET', 'maxmemory', '0');
+    await eventually('back', () => front.news.connected);
+    expect(states).toEqual([false, true]);
+  });
 });
 
 describe('a Redis that forgets', () => {
