@@ -191,6 +191,40 @@ describe('pending ends', () => {
     expect(a.pending?.settled).toBe(true);
   });
 
+  it('are tried with an event of its own each time: that of a try that was lost stays in the trail as uncertain', async () => {
+    const clock = new ManualClock();
+    const { pendingEnds } = new MemoryRedisFront(new MemoryRedis());
+    const event = eventOf('session.ended');
+    await pendingEnds.add({ id: event.id, realm: REALM, target: ids('ses_1'), reason: 'REVOKED', at: 1, event });
+    const tried: string[] = [];
+    const drain = new PendingEndsDrain({
+      store: {
+        end: async (command) => {
+          tried.push(command.event.id);
+          if (tried.length < 3) throw new Error('the reply to COMMIT was lost');
+          return [];
+        },
+        list: async () => [],
+      },
+      pendingEnds,
+      news: new MemoryNewsBus().join(),
+      dependencies: new FakeDependencies(clock),
+      announce: () => {},
+      heard: () => {},
+      caughtUp: async () => true,
+      clock,
+      random: new SeededRandom(),
+      log: new RecordingLog(),
+    });
+    await drain.start();
+    await clock.advanceSlowly(4_000);
+    expect(drain.settled).toBe(true);
+    expect(tried).toHaveLength(3);
+    // The caller's own try, which came first, had its event too.
+    expect(new Set([event.id, ...tried]).size).toBe(4);
+    await drain.stop();
+  });
+
   it('are asked for until all is known that became durable, whoever made it so', async () => {
     const clock = new ManualClock();
     let isKnown = false;
