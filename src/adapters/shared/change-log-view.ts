@@ -74,7 +74,8 @@ export class ChangeLogView {
   settle(heard: ReadonlySet<number>, wasRead: boolean): void {
     for (const slot of heard) {
       if (!wasRead) this.#heard.add(slot);
-      else if (!this.#heard.has(slot)) this.#changed[slot] = this.#to;
+      if (this.#heard.has(slot)) this.#changed[slot] = UNKNOWN;
+      else this.#changed[slot] = this.#to;
     }
   }
 
@@ -117,7 +118,8 @@ export class ChangeLogView {
     this.#to = entry.position;
     this.#marks[entry.position % this.#marks.length] = markOf(entry);
     const slot = this.#slotOf(entry.sessionId);
-    this.#changed[slot] = this.#heard.has(slot) ? UNKNOWN : entry.position;
+    // What was heard may be another change than this one, further on in the log.
+    if (this.#changed[slot] !== UNKNOWN) this.#changed[slot] = entry.position;
   }
 
   #markAt(position: number): number {

@@ -194,6 +194,44 @@ describe('what the fence believes', () => {
     expect(fence.believes(copy)).toBe(false);
   });
 
+  it('keeps on not believing what it heard of when the look after it found an older change and then failed', async () => {
+    const { clock, fence, store, create, copyOf, others, relabel, interceptLooks, ...rest } = world();
+    await fence.start();
+    const a = create('a');
+    create('x');
+    await relabel('a');
+    const ahead = new SessionFence({
+      store,
+      realms: [REALM],
+      dependencies: rest.dependencies,
+      longestOutageMs: 0,
+      timeoutMs: 200,
+      clock,
+      random: new SeededRandom('ahead'),
+      log: rest.log,
+    });
+    stops.push(() => ahead.stop());
+    await ahead.start();
+    const copy = { ...copyOf(a), ...ahead.position(REALM) };
+    for (let i = 0; i < 600; i++) await relabel('x');
+    await relabel('a');
+    await others.sessionsChanged(REALM, ['a'], clock.now());
+    let pages = 0;
+    interceptLooks((...query) => {
+      pages += 1;
+      if (pages > 1) expect(fence.believes(copy)).toBe(false);
+      if (pages > 1) return Promise.reject(new Fault('unavailable', 'STORE_UNAVAILABLE', 'away'));
+      return store.changesAfter(...query);
+    });
+    expect(await fence.catchUp(REALM)).toBe(false);
+    expect([pages, copy.position]).toEqual([2, 1]);
+    expect(fence.believes(copy)).toBe(false);
+    interceptLooks(undefined);
+    expect(await fence.catchUp(REALM)).toBe(true);
+    expect(fence.believes(copy)).toBe(false);
+    expect(fence.believes(copyOf(a))).toBe(true);
+  });
+
   it('ends with the log that it knew: a trimmed one makes it begin anew', async () => {
     const { clock, fence, store, create, end, copyOf, relabel, told, interceptLooks } = world();
     await fence.start();
