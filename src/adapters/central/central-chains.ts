@@ -1,5 +1,5 @@
 import type { Row } from '#src/adapters/sql/executor.ts';
-import { bytes, text, whole } from '#src/adapters/sql/row.ts';
+import { bytes, optionalWhole, text, whole } from '#src/adapters/sql/row.ts';
 import type { ChainHeader, ChainRow, Checkpoint, CheckpointKey } from '#src/ports/audit.ts';
 import type { Statement } from './database.ts';
 import type { RecordColumns } from './record-columns.ts';
@@ -35,6 +35,11 @@ export interface CentralRow {
 export interface RowPlace {
   readonly sequence: number;
   readonly at: number;
+}
+
+export interface RowPage {
+  readonly rows: readonly CentralRow[];
+  readonly more: boolean;
 }
 
 const CHAINS_PER_PAGE = 200;
@@ -122,13 +127,23 @@ export class CentralChains {
   }
 
   /** Rows behind a place, up to a number; all of them when `more` is false. */
-  async rows(
-    chainId: string,
-    after: RowPlace,
-    to: number,
-  ): Promise<{ readonly rows: readonly CentralRow[]; readonly more: boolean }> {
-    const rows = await this.#read(ROWS, chainId, after.sequence, after.at, to, ROWS_PER_PAGE);
-    return { rows: rows.map((row) => rowOf(chainId, row)), more: rows.length === ROWS_PER_PAGE };
+  async rows(chainId: string, after: RowPlace, to: number): Promise<RowPage> {
+    // Rows are numbered without gaps, so a bounded stretch of numbers is a page, whatever the planner thinks of the table.
+    const end = Math.min(to, after.sequence + ROWS_PER_PAGE);
+    const found = await this.#read(ROWS, chainId, after.sequence, after.at, end, ROWS_PER_PAGE);
+    if (found.length > 0 || end === to) {
+      const rows = found.map((row) => rowOf(chainId, row));
+      return { rows, more: end < to || rows.length === ROWS_PER_PAGE };
+    }
+    const [next] = await this.#read(
+      'SELECT min(sequence) AS next FROM audit_events WHERE chain_id = $1 AND sequence > $2 AND sequence <= $3',
+      chainId,
+      end,
+      to,
+    );
+    const sequence = next && optionalWhole(next, 'next');
+    if (sequence === undefined) return { rows: [], more: false };
+    return await this.rows(chainId, { sequence: sequence - 1, at: Number.MAX_SAFE_INTEGER }, to);
   }
 
   /** Checkpoints of rows from one number to another. */

@@ -22,6 +22,9 @@ const CHALLENGE_ID = 11;
 const SESSION_ID = 12;
 const FACTOR_ID = 13;
 
+/** Of the column. */
+const MAX_OUTCOME = 32_767;
+
 const VARINT = 0;
 const FIXED64 = 1;
 const LENGTH_DELIMITED = 2;
@@ -68,7 +71,7 @@ export function recordColumns(record: Uint8Array): RecordColumns {
         return NOTHING;
     }
   }
-  if (reader.broken) return NOTHING;
+  if (reader.broken || (numbers[OUTCOME] ?? 0) > MAX_OUTCOME) return NOTHING;
   return {
     at: numbers[OCCURRED_AT] ?? 0,
     realm: texts[REALM] ?? '',
