@@ -93,4 +93,6 @@ export interface EndNews extends Omit<Revocation, 'position'> {
    * cannot say which those are.
    */
   readonly pending?: boolean;
+  /** Of all those the one that goes on; '' for none. */
+  readonly exceptSessionId?: string;
 }

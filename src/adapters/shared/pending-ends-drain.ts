@@ -45,8 +45,8 @@ export interface PendingEndsDrainOptions {
 export class PendingEndsDrain {
   readonly #options: PendingEndsDrainOptions;
   readonly #known = new Map<string, PendingEnd>();
-  /** Sessions that others said have a pending end, should Redis lose it before it is seen here. */
-  readonly #hearsay = new Set<string>();
+  /** Pending ends that others told of, should Redis lose them before they are seen here. */
+  readonly #hearsay = new Map<string, Named>();
   readonly #stops: (() => void)[] = [];
   #settled = false;
   /** Grows with all that may mean that there are pending ends. */
@@ -70,7 +70,8 @@ export class PendingEndsDrain {
       }),
       news.onSessionsEnded((ends) => {
         const pending = ends.filter((end) => end.pending === true);
-        for (const { sessionId } of pending) if (this.#hearsay.size < MAX_KNOWN) this.#hearsay.add(sessionId);
+        for (const end of pending)
+          if (this.#hearsay.size < MAX_KNOWN) this.#hearsay.set(JSON.stringify(end), namedBy(end));
         if (pending.length > 0) this.#doubt();
       }),
     );
@@ -107,7 +108,7 @@ export class PendingEndsDrain {
   /** Throws Fault(unavailable) while neither the database nor Redis can say. */
   async isEnded(session: Session): Promise<boolean> {
     if (this.#settled) return false;
-    if (this.#hearsay.has(session.id)) return true;
+    for (const end of this.#hearsay.values()) if (names(end, session)) return true;
     for (const end of this.#known.values()) if (names(end, session)) return true;
     if (this.#isUp('postgres') && !this.#isUp('redis')) return false;
     try {
@@ -219,9 +220,12 @@ export class PendingEndsDrain {
   }
 }
 
+/** What says which sessions an end is about. */
+type Named = Pick<PendingEnd, 'realm' | 'target' | 'at'>;
+
 /** Whether the pending end is about this session: of a person, those that there were when it was asked for. */
 export function names(
-  { realm, target, at }: PendingEnd,
+  { realm, target, at }: Named,
   session: Pick<Session, 'id' | 'realm' | 'subject' | 'createdAt'>,
 ): boolean {
   if (session.realm !== realm) return false;
@@ -235,9 +239,15 @@ export function names(
 
 /** What is told of a pending end before it is durable. */
 export function newsOf({ realm, target, reason, at }: PendingEnd): readonly EndNews[] {
-  const subject = target.subject ?? '';
-  const sessionIds = target.kind === 'ids' ? target.sessionIds : [''];
-  return sessionIds.map((sessionId) => ({ realm, sessionId, subject, reason, endedAt: at, pending: true }));
+  const end = { realm, subject: target.subject ?? '', reason, endedAt: at, pending: true } as const;
+  if (target.kind === 'ids') return target.sessionIds.map((sessionId) => ({ ...end, sessionId }));
+  return [{ ...end, sessionId: '', exceptSessionId: target.exceptSessionId }];
+}
+
+/** The pending end that the news is of, or its part. */
+function namedBy({ realm, sessionId, subject, endedAt: at, exceptSessionId = '' }: EndNews): Named {
+  if (sessionId === '') return { realm, target: { kind: 'subject', subject, exceptSessionId }, at };
+  return { realm, target: { kind: 'ids', sessionIds: [sessionId], ...(subject === '' ? {} : { subject }) }, at };
 }
 
 /** What the caller of an end is told that is in force and not durable yet. */

@@ -133,6 +133,35 @@ describe('pending ends', () => {
     expect(endOf(one.id)).toBeUndefined();
   });
 
+  it('hold for whoever was only told that all sessions of a person end, but for the one that goes on', async () => {
+    const { a, b, one, clock, redis } = await outage();
+    for (const sidecar of [a, b]) sidecar.findPostgres();
+    const staying = await a.create();
+    await clock.advanceSlowly(1_300);
+    expect(await b.validate(staying.tokenDigest)).not.toBe('no');
+    for (const sidecar of [a, b]) sidecar.losePostgres();
+    const restore = redis.dump();
+    b.front.away = true;
+    expect(await a.end({ kind: 'subject', subject: one.subject, exceptSessionId: staying.id })).toBe('in force');
+    await settle();
+    // A failover to a replica that has the copies, and not what was written last.
+    restore();
+    b.front.away = false;
+    expect(await b.validate(one.tokenDigest)).toBe('no');
+    expect(await b.validate(staying.tokenDigest)).toBe('store');
+  });
+
+  it('are not those of another person who has a session that an end names', async () => {
+    const { a, b, one, two, clock } = await outage();
+    b.findPostgres();
+    await b.validate(two.tokenDigest);
+    await clock.advanceSlowly(100);
+    b.losePostgres();
+    expect(await a.end({ kind: 'ids', sessionIds: [two.id], subject: one.subject })).toBe('in force');
+    await settle();
+    expect(await b.validate(two.tokenDigest)).toBe('store');
+  });
+
   it('refuse rather than guess while neither PostgreSQL nor Redis can say', async () => {
     const { b, one } = await outage();
     b.front.away = true;
