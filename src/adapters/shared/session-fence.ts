@@ -4,6 +4,7 @@ import type { Dependencies } from '#src/ports/dependencies.ts';
 import type { Clock, Random } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
+import { awayFor } from './breaker.ts';
 import type { EndNews, LogPoint, News, SessionCopy } from './contract.ts';
 import { RealmFollower } from './realm-follower.ts';
 import { ToldChanges } from './told-changes.ts';
@@ -15,6 +16,8 @@ const CHECK_WITHOUT_NEWS: DurationMs = 250;
 /** For how long a look is good. */
 const FRESH_WITH_NEWS: DurationMs = 2_000;
 const FRESH_WITHOUT_NEWS: DurationMs = 1_000;
+/** An outage is noticed by looks that fail, so the last good one is older than the outage, by no more than this. */
+const NOTICED_WITHIN: DurationMs = 30_000;
 
 export interface SessionFenceOptions {
   /** The database itself, not what stands in front of it. */
@@ -157,7 +160,11 @@ export class SessionFence {
     const age = Math.max(clock.monotonic() - lastLook.monotonic, clock.now() - lastLook.wall);
     // What came between two connections is missing until the log has been looked at.
     const isComplete = this.#newsSince !== undefined && this.#newsSince <= lastLook.monotonic;
-    if (dependencies.state('postgres')?.up === false) return isComplete && age < longestOutageMs;
+    const postgres = dependencies.state('postgres');
+    if (postgres?.up === false) {
+      const isOver = awayFor(postgres, clock.now()) >= longestOutageMs || age >= longestOutageMs + NOTICED_WITHIN;
+      return isComplete && !isOver;
+    }
     return age < (isComplete ? FRESH_WITH_NEWS : FRESH_WITHOUT_NEWS);
   }
 
