@@ -27,6 +27,7 @@ const LIMIT_MS = 10_000;
 export class WireClient {
   readonly #client: Client;
   readonly #headers: Readonly<Record<string, string>>;
+  closed = false;
 
   constructor(address: string, headers: Readonly<Record<string, string>>) {
     this.#client = new Client(address, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
@@ -34,6 +35,7 @@ export class WireClient {
   }
 
   close(): void {
+    this.closed = true;
     this.#client.close();
   }
 

@@ -12,6 +12,7 @@ import { decodeBase32 } from '../../support/factor-world.ts';
 import { Fleet } from '../../support/fleet.ts';
 import { BY_SENSITIVITY, type OutageCalls, prepareOutageCalls } from '../../support/outage-calls.ts';
 import { AWAY, DEFAULT_LIMITS, outageCells, STRICT_LIMITS } from '../../support/outage-cells.ts';
+import { PATIENT } from '../../support/patient-settings.ts';
 import { apiOver, type WireAnswer, WireClient } from '../../support/wire-answers.ts';
 
 /** RPCs whose request holds a code, by the number of codes that its preparation uses before. */
@@ -67,9 +68,6 @@ const SETTINGS = {
     },
   },
 } as const;
-
-/** What the time-out of reads is for is measured elsewhere; here a slow machine must not look like an outage. */
-const PATIENT = { SALLYPORT_POSTGRES_READ_TIMEOUT: '500ms' };
 
 describe.each(Object.entries(SETTINGS))('the outage table with real servers and %s', (_name, { limits, settings }) => {
   let fleet: Fleet;

@@ -5,6 +5,7 @@ import { eventually } from '../../support/eventually.ts';
 import { Fleet, type FleetOptions } from '../../support/fleet.ts';
 import { balance } from '../../support/fleet-ledger.ts';
 import { FleetLoad } from '../../support/fleet-load.ts';
+import { PATIENT } from '../../support/patient-settings.ts';
 
 interface Fault {
   readonly what: string;
@@ -109,11 +110,11 @@ async function cutSessions(postgres: Fleet['postgres']): Promise<void> {
 }
 
 describe.each([
-  ['directly', { settings: { MFA_ENABLED: 'false' } }, OUTAGES],
+  ['directly', { settings: { MFA_ENABLED: 'false', ...PATIENT } }, OUTAGES],
   [
     'through a pooler',
     // It would keep away from a server that it could not reach for 15 s.
-    { pooler: true, poolerSettings: { server_login_retry: '1' }, settings: { MFA_ENABLED: 'false' } },
+    { pooler: true, poolerSettings: { server_login_retry: '1' }, settings: { MFA_ENABLED: 'false', ...PATIENT } },
     POOLER,
   ],
 ] as const)('three sidecars on PostgreSQL %s', (_how, options: FleetOptions, faults) => {

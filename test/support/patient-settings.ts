@@ -1,0 +1,5 @@
+/**
+ * For fleets whose servers a test takes away: the time-outs of a production machine, on one that is shared with the
+ * servers and with the test itself, would tell of outages that nobody made. How quick answers are is measured elsewhere.
+ */
+export const PATIENT = { SALLYPORT_POSTGRES_READ_TIMEOUT: '500ms', SALLYPORT_REDIS_TIMEOUT: '500ms' } as const;
