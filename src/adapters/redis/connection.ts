@@ -201,7 +201,17 @@ export class RedisConnection {
   }
 
   #send(name: string, args: readonly RedisArgument[]): Promise<unknown> {
+    this.#gather();
     return this.#client.callBuffer(name, [...args]);
+  }
+
+  /** What is sent within one turn of the event loop leaves in one write: a system call costs more than the command. */
+  #gather(): void {
+    if (!(this.#client instanceof Redis)) return;
+    const { stream } = this.#client;
+    if (stream.writableCorked > 0) return;
+    stream.cork();
+    setImmediate(() => stream.uncork());
   }
 
   /** Writes, since a replica and a full server still answer reads. */
