@@ -82,18 +82,16 @@ function keyIdOf(sealed: Uint8Array): number {
 }
 
 /** Every part with its length in front, so that no two bindings look alike. */
-function associatedData(binding: Binding, keyId: number): Uint8Array {
-  const head = Buffer.alloc(5);
-  head.writeUInt8(LAYOUT, 0);
-  head.writeUInt32BE(keyId, 1);
-  const parts: Buffer[] = [head];
-  for (const text of [binding.purpose, binding.realm, binding.subject, binding.id]) {
-    const bytes = Buffer.from(text, 'utf8');
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(bytes.length);
-    parts.push(length, bytes);
+function associatedData({ purpose, realm, subject, id }: Binding, keyId: number): Uint8Array {
+  const parts = [purpose, realm, subject, id];
+  // No unit of a string takes more than three bytes of UTF-8.
+  const bytes = Buffer.allocUnsafe(parts.reduce((sum, { length }) => sum + 4 + 3 * length, 5));
+  let end = bytes.writeUInt32BE(keyId, bytes.writeUInt8(LAYOUT, 0));
+  for (const text of parts) {
+    const length = bytes.write(text, end + 4);
+    end = bytes.writeUInt32BE(length, end) + length;
   }
-  return Buffer.concat(parts);
+  return bytes.subarray(0, end);
 }
 
 function broken(binding: Binding, cause: string): Fault {
