@@ -2,11 +2,13 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { root } from './process.ts';
 
+type BareServer = 'echo' | 'sharing' | 'started';
+
 /** Bundles the bare servers into `directory`, as the product is bundled, and answers the path of one by its name. */
-export async function bundleBareServers(directory: string): Promise<(name: 'echo' | 'started') => string> {
+export async function bundleBareServers(directory: string): Promise<(name: BareServer) => string> {
   await build({
     absWorkingDir: root,
-    entryPoints: ['bench/servers/echo.ts', 'bench/servers/started.ts'],
+    entryPoints: ['echo', 'sharing', 'started'].map((name) => `bench/servers/${name}.ts`),
     outdir: directory,
     outExtension: { '.js': '.mjs' },
     bundle: true,

@@ -1,17 +1,22 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { EventCommit } from '../src/adapters/audit/contract.ts';
 import { openLocalStorage } from '../src/adapters/local/client.ts';
 import { loadOrCreateKeyRing } from '../src/adapters/secrets/key-ring-file.ts';
 import { AesGcmSecretBox } from '../src/adapters/secrets/secret-box.ts';
+import { SqlFactorStore } from '../src/adapters/sql/factor-store.ts';
 import { systemRandom } from '../src/adapters/system.ts';
 import type { Factor } from '../src/domain/factor.ts';
 import { secretBinding } from '../src/domain/factor.ts';
 import { newId } from '../src/domain/ids.ts';
 import { SEED_BYTES } from '../src/domain/totp.ts';
 import type { FactorStore } from '../src/ports/factor-store.ts';
+import { LOG, openExecutor, openPool } from './postgres.ts';
+import type { Stores } from './stores.ts';
 
 const AT_ONCE = 1_000;
 const REALM = 'default';
+const SEEDING_CONNECTIONS = 8;
 
 /** Someone with an authenticator. */
 export interface Person {
@@ -26,25 +31,42 @@ export interface Person {
  */
 export async function seedPeople(dataDir: string, count: number): Promise<string> {
   const { ring } = await loadOrCreateKeyRing(join(dataDir, 'keys.json'), systemRandom);
-  const box = new AesGcmSecretBox({ ring, random: systemRandom });
-  const people: Person[] = [];
   await using storage = await openLocalStorage({
     directory: dataDir,
     keyRing: ring,
     maxAuditBytes: 1 << 30,
-    log: { debug() {}, info() {}, warn: console.error, error: console.error },
+    log: LOG,
     onFatal: (error) => {
       throw error;
     },
   });
+  return await seed(storage.factors, new AesGcmSecretBox({ ring, random: systemRandom }), dataDir, count);
+}
+
+/** As `seedPeople`, into the PostgreSQL that sidecars share. */
+export async function seedSharedPeople(stores: Stores, count: number): Promise<string> {
+  const { ring } = await loadOrCreateKeyRing(stores.keysFile, systemRandom);
+  const pool = openPool(stores.url, SEEDING_CONNECTIONS);
+  try {
+    const events: EventCommit = { take: () => Promise.reject(new Error('seeding records nothing')) };
+    const factors = new SqlFactorStore(openExecutor(pool, events));
+    const box = new AesGcmSecretBox({ ring, random: systemRandom });
+    return await seed(factors, box, stores.directory('people'), count);
+  } finally {
+    await pool.close();
+  }
+}
+
+async function seed(factors: FactorStore, box: AesGcmSecretBox, directory: string, count: number): Promise<string> {
+  const people: Person[] = [];
   while (people.length < count) {
     const length = Math.min(AT_ONCE, count - people.length);
     const added = await Promise.all(
-      Array.from({ length }, (_, index) => enroll(storage.factors, box, `person-${people.length + index}`)),
+      Array.from({ length }, (_, index) => enroll(factors, box, `person-${people.length + index}`)),
     );
     people.push(...added);
   }
-  const file = join(dataDir, 'people.json');
+  const file = join(directory, 'people.json');
   writeFileSync(file, JSON.stringify(people), { mode: 0o600 });
   return file;
 }

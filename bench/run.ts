@@ -5,12 +5,26 @@ import type { Measurement } from './context.ts';
 import { asJson, type Row, table } from './row.ts';
 import { audit } from './rows/audit.ts';
 import { challenges } from './rows/challenges.ts';
+import { flush } from './rows/flush.ts';
+import { revocations } from './rows/revocations.ts';
+import { sharedChallenges } from './rows/shared-challenges.ts';
+import { sharedSessions } from './rows/shared-sessions.ts';
 import { start } from './rows/start.ts';
 import { streams } from './rows/streams.ts';
 import { validateSession } from './rows/validate-session.ts';
 import { newDirectory, removeDirectory } from './sidecar.ts';
 
-const MEASUREMENTS: readonly Measurement[] = [start, validateSession, challenges, audit, streams];
+const MEASUREMENTS: readonly Measurement[] = [
+  start,
+  validateSession,
+  challenges,
+  audit,
+  streams,
+  sharedSessions,
+  revocations,
+  sharedChallenges,
+  flush,
+];
 
 const { values: options } = parseArgs({
   options: { json: { type: 'string' }, only: { type: 'string' }, quick: { type: 'boolean', default: false } },

@@ -1,29 +1,21 @@
 // Load for the challenge row, in a process of its own: one whole TOTP challenge per person, each over a VerifyChallenge
 // stream of its own, a fixed number in flight. Arguments: port, in flight, connections, file with the people, from, until.
 // Prints one line of JSON.
-import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { ClientHttp2Session } from 'node:http2';
 import { ChallengeState } from '../../src/gen/sallyport/v1/challenge_pb.js';
 import { Sensitivity } from '../../src/gen/sallyport/v1/common_pb.js';
 import type { Person } from '../people.ts';
 import { percentile } from '../row.ts';
-import { newConnection, VerifyStream } from './verify-challenge.ts';
+import { newConnection } from './http2-calls.ts';
+import { code } from './totp-code.ts';
+import { VerifyStream } from './verify-challenge.ts';
 
 const [port = '', inFlight = '64', connections = '4', file = '', from, until] = process.argv.slice(2);
 const everybody = JSON.parse(readFileSync(file, 'utf8')) as Person[];
 const people = everybody.slice(Number(from), Number(until));
 const sessions = Array.from({ length: Number(connections) }, () => newConnection(port));
 const action = { resource: 'accounts/42', action: 'transfer.create', details: { amount: '900 EUR', to: 'Eve' } };
-
-/** RFC 6238, apart from the product's own. */
-function code(secret: string): string {
-  const counter = Buffer.alloc(8);
-  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)));
-  const mac = createHmac('sha1', Buffer.from(secret, 'base64url')).update(counter).digest();
-  const offset = (mac.at(-1) ?? 0) & 15;
-  return String((mac.readUInt32BE(offset) & 0x7fffffff) % 1_000_000).padStart(6, '0');
-}
 
 async function challenge(connection: ClientHttp2Session, person: Person): Promise<boolean> {
   const stream = new VerifyStream(connection);

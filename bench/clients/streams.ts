@@ -6,7 +6,8 @@ import { ChallengeState } from '../../src/gen/sallyport/v1/challenge_pb.js';
 import { Sensitivity } from '../../src/gen/sallyport/v1/common_pb.js';
 import type { Person } from '../people.ts';
 import { percentile } from '../row.ts';
-import { newConnection, VerifyStream } from './verify-challenge.ts';
+import { newConnection } from './http2-calls.ts';
+import { VerifyStream } from './verify-challenge.ts';
 
 const [port = '', file = ''] = process.argv.slice(2);
 const people = JSON.parse(readFileSync(file, 'utf8')) as Person[];

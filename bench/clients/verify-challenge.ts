@@ -1,6 +1,5 @@
-// What both loads of VerifyChallenge need: gRPC by hand over node:http2, since a grpc-js client takes as much of the two
-// cores as the server that is to be measured.
-import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
+// A call of VerifyChallenge, message by message.
+import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import {
   ChallengeService,
@@ -8,22 +7,11 @@ import {
   type VerifyChallengeResponse,
   VerifyChallengeResponseSchema,
 } from '../../src/gen/sallyport/v1/challenge_pb.js';
+import { frameOf, headersOf, PREFIX_BYTES } from './http2-calls.ts';
 
 export type Request = MessageInitShape<typeof VerifyChallengeRequestSchema>;
 
-const HEADERS = {
-  ':method': 'POST',
-  ':path': `/${ChallengeService.typeName}/VerifyChallenge`,
-  'content-type': 'application/grpc',
-  te: 'trailers',
-  'x-sallyport-client': 'bench',
-};
-/** Flag and length. */
-const PREFIX_BYTES = 5;
-
-export function newConnection(port: string): ClientHttp2Session {
-  return connect(`http://127.0.0.1:${port}`, { settings: { enablePush: false } });
-}
+const HEADERS = headersOf(ChallengeService.method.verifyChallenge);
 
 /** One call of VerifyChallenge. */
 export class VerifyStream {
@@ -53,11 +41,7 @@ export class VerifyStream {
   }
 
   send(request: Request): void {
-    const message = toBinary(VerifyChallengeRequestSchema, create(VerifyChallengeRequestSchema, request));
-    const frame = Buffer.alloc(PREFIX_BYTES + message.length);
-    frame.writeUInt32BE(message.length, 1);
-    frame.set(message, PREFIX_BYTES);
-    this.#stream.write(frame);
+    this.#stream.write(frameOf(toBinary(VerifyChallengeRequestSchema, create(VerifyChallengeRequestSchema, request))));
   }
 
   #take(chunk: Buffer): void {

@@ -1,22 +1,9 @@
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { Client, credentials, Metadata } from '@grpc/grpc-js';
-import {
-  CreateSessionRequestSchema,
-  CreateSessionResponseSchema,
-  SessionService,
-  ValidateSessionRequestSchema,
-} from '../../src/gen/sallyport/v1/session_pb.js';
 import type { Context, Measurement } from '../context.ts';
 import { h2load, type Load } from '../h2load.ts';
 import { residentDuring, Script } from '../process.ts';
 import { median, type Row } from '../row.ts';
+import { sampleOf, VALIDATE_PATH } from '../sample-session.ts';
 import { newDirectory, removeDirectory, Sidecar } from '../sidecar.ts';
-
-const PATH = `/${SessionService.typeName}/ValidateSession`;
-const client = {
-  ipAddress: '203.0.113.7',
-  userAgent: 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0',
-};
 
 /** The hot path, warm, against a bare server that takes and gives the same messages. */
 export const validateSession: Measurement = {
@@ -44,7 +31,7 @@ interface Target {
 }
 
 async function compare({ quick, note }: Context, ours: Target, bare: Target, message: Uint8Array): Promise<Row[]> {
-  const target = { path: PATH, message };
+  const target = { path: VALIDATE_PATH, message };
   const full = { ...target, connections: 4, inFlight: 16, requests: quick ? 10_000 : 40_000 };
   const single = { ...target, connections: 1, inFlight: 1, requests: quick ? 2_000 : 10_000, latencies: true };
   for (const { grpcPort } of [ours, bare]) await h2load({ ...full, port: grpcPort });
@@ -106,29 +93,4 @@ async function compare({ quick, note }: Context, ours: Target, bare: Target, mes
 interface Pair {
   readonly ours: Load;
   readonly bare: Load;
-}
-
-/** A session's ValidateSession request, and what it is answered. */
-async function sampleOf(port: number): Promise<{ readonly request: Buffer; readonly response: Buffer }> {
-  const connection = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
-  const metadata = new Metadata();
-  metadata.set('x-sallyport-client', 'bench');
-  const same = (bytes: Buffer) => bytes;
-  const call = (method: string, message: Uint8Array) =>
-    new Promise<Buffer>((resolve, reject) => {
-      const path = `/${SessionService.typeName}/${method}`;
-      connection.makeUnaryRequest(path, same, same, Buffer.from(message), metadata, (error, reply) =>
-        reply ? resolve(reply) : reject(error),
-      );
-    });
-  try {
-    const signIn = create(CreateSessionRequestSchema, { subject: 'person-1', client });
-    const created = await call('CreateSession', toBinary(CreateSessionRequestSchema, signIn));
-    const { token } = fromBinary(CreateSessionResponseSchema, created);
-    const validate = create(ValidateSessionRequestSchema, { token, client });
-    const request = Buffer.from(toBinary(ValidateSessionRequestSchema, validate));
-    return { request, response: await call('ValidateSession', request) };
-  } finally {
-    connection.close();
-  }
 }

@@ -1,5 +1,6 @@
-// The bare equivalent: grpc-js and protobuf-es with the same messages and nothing else. Prints its port.
-import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+// The bare equivalent: grpc-js and protobuf-es with the same messages and nothing else, but for one GET per validation when
+// ECHO_REDIS has the port of a Redis. Prints its port.
+import { fromBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import {
   Server,
   ServerCredentials,
@@ -7,45 +8,40 @@ import {
   type ServerUnaryCall,
   type sendUnaryData,
 } from '@grpc/grpc-js';
+import { Redis } from 'ioredis';
 import {
   ChallengeService,
   ChallengeState,
   type VerifyChallengeRequest,
-  VerifyChallengeRequestSchema,
-  VerifyChallengeResponseSchema,
+  type VerifyChallengeResponseSchema,
 } from '../../src/gen/sallyport/v1/challenge_pb.js';
 import {
   SessionService,
   type ValidateSessionRequest,
-  ValidateSessionRequestSchema,
   ValidateSessionResponseSchema,
 } from '../../src/gen/sallyport/v1/session_pb.js';
-
-const asBuffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+import { definitionOf } from './definition.ts';
 
 // The answer that the sidecar gave, so that both encode the same message.
 const sample = Buffer.from(process.env['ECHO_RESPONSE'] ?? '', 'base64url');
 const response = fromBinary(ValidateSessionResponseSchema, sample);
 
+/** As much as the sealed copy of a session has. */
+const COPY_BYTES = 600;
+const { ECHO_REDIS: redisPort } = process.env;
+const redis = redisPort === undefined ? undefined : new Redis(Number(redisPort), '127.0.0.1');
+await redis?.set('bare', Buffer.alloc(COPY_BYTES));
+
 const server = new Server();
 server.addService(
-  {
-    validateSession: {
-      path: `/${SessionService.typeName}/ValidateSession`,
-      requestStream: false,
-      responseStream: false,
-      requestDeserialize: (bytes: Buffer) => fromBinary(ValidateSessionRequestSchema, bytes),
-      requestSerialize: (message: ValidateSessionRequest) => asBuffer(toBinary(ValidateSessionRequestSchema, message)),
-      responseSerialize: (message: typeof response) => asBuffer(toBinary(ValidateSessionResponseSchema, message)),
-      responseDeserialize: (bytes: Buffer) => fromBinary(ValidateSessionResponseSchema, bytes),
-    },
-  },
+  { validateSession: definitionOf(SessionService.method.validateSession) },
   {
     validateSession(
       _call: ServerUnaryCall<ValidateSessionRequest, typeof response>,
       done: sendUnaryData<typeof response>,
     ) {
-      done(null, response);
+      if (redis) void redis.getBuffer('bare').then(() => done(null, response));
+      else done(null, response);
     },
   },
 );
@@ -59,18 +55,7 @@ const approved: Init = {
   },
 };
 server.addService(
-  {
-    verifyChallenge: {
-      path: `/${ChallengeService.typeName}/VerifyChallenge`,
-      requestStream: true,
-      responseStream: true,
-      requestDeserialize: (bytes: Buffer) => fromBinary(VerifyChallengeRequestSchema, bytes),
-      requestSerialize: (message: VerifyChallengeRequest) => asBuffer(toBinary(VerifyChallengeRequestSchema, message)),
-      responseSerialize: (init: Init) =>
-        asBuffer(toBinary(VerifyChallengeResponseSchema, create(VerifyChallengeResponseSchema, init))),
-      responseDeserialize: (bytes: Buffer) => fromBinary(VerifyChallengeResponseSchema, bytes),
-    },
-  },
+  { verifyChallenge: definitionOf(ChallengeService.method.verifyChallenge) },
   {
     verifyChallenge(call: ServerDuplexStream<VerifyChallengeRequest, Init>) {
       call.on('data', (request: VerifyChallengeRequest) => {
@@ -89,4 +74,7 @@ server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port
   if (error) throw error;
   process.stdout.write(`${port}\n`);
 });
-process.on('SIGTERM', () => server.forceShutdown());
+process.on('SIGTERM', () => {
+  redis?.disconnect();
+  server.forceShutdown();
+});
