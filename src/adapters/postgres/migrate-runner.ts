@@ -1,4 +1,4 @@
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import type { Row, SqlValue, Tx } from '#src/adapters/sql/executor.ts';
 import { migrate, missingMigrations, READ_LEDGER } from '#src/adapters/sql/migrate.ts';
 import { text, whole } from '#src/adapters/sql/row.ts';
@@ -8,6 +8,7 @@ import type { Migration } from '#src/gen/sql/migrations.js';
 import type { Clock } from '#src/ports/runtime.ts';
 import { codeOf, explained } from './connection-failure.ts';
 import type { ConnectionSettings } from './connection-settings.ts';
+import { newClient } from './postgres-client.ts';
 import { checkServer } from './server-check.ts';
 
 /**
@@ -101,7 +102,7 @@ async function connected<T>(
   settings: ConnectionSettings,
   work: (client: Client, tx: Pick<Tx, 'all' | 'run'>) => Promise<T>,
 ): Promise<T> {
-  const client = new Client({ ...settings.client, query_timeout: STATEMENT_MS + LOCK_SLICE_MS });
+  const client = newClient({ ...settings.client, query_timeout: STATEMENT_MS + LOCK_SLICE_MS });
   // The loss of the connection between two statements is told here alone, and the next one fails for no reason of its own.
   let lost: Error | undefined;
   client.on('error', (error) => {

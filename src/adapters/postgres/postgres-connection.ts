@@ -1,8 +1,9 @@
-import { Client, type ClientConfig } from 'pg';
+import type { Client, ClientConfig } from 'pg';
 import type { Row, SqlValue } from '#src/adapters/sql/executor.ts';
 import { optionalText, whole } from '#src/adapters/sql/row.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
+import { newClient } from './postgres-client.ts';
 import { isDatabaseError, isOutage, PostgresError, PostgresUnreachable } from './postgres-errors.ts';
 import { ROW_TYPES } from './row-types.ts';
 
@@ -38,7 +39,7 @@ export class PostgresConnection {
 
   private constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#client = new Client({ ...options.client, types: ROW_TYPES });
+    this.#client = newClient({ ...options.client, types: ROW_TYPES });
     // Comes before the statement under way is rejected.
     this.#client.on('error', (error) => this.destroy(new PostgresUnreachable(error.message)));
     this.#client.on('end', () => this.destroy(new PostgresUnreachable('the server closed the connection')));

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { UnitConflict } from '#src/adapters/sql/executor.ts';
 import { PostgresServer } from '../../../scripts/servers/postgres.ts';
 import { MemoryTrail } from '../../support/memory-trail.ts';
@@ -277,5 +277,21 @@ describe('a lost reply to COMMIT', () => {
     expect(trail.taken.map(({ state }) => state)).toEqual(['revoked']);
     expect(runs).toBe(1);
     expect(await marks()).toEqual([]);
+  });
+});
+
+describe('a session', () => {
+  it('has no settings of the environment of the process', async () => {
+    process.env['PGOPTIONS'] = '-c synchronous_commit=off -c search_path=pg_temp';
+    process.env['PGREPLICATION'] = 'database';
+    onTestFinished(() => {
+      delete process.env['PGOPTIONS'];
+      delete process.env['PGREPLICATION'];
+    });
+    await using sidecar = start();
+    const [row] = await sidecar.executor.read(
+      "SELECT current_setting('synchronous_commit') AS synchronous, current_schema() AS schema",
+    );
+    expect(row).toEqual({ synchronous: 'on', schema: 'public' });
   });
 });
