@@ -1,8 +1,10 @@
 import type { Row, SqlValue, Tx } from '#src/adapters/sql/executor.ts';
+import { optionalText, text } from '#src/adapters/sql/row.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import { personLock } from './person-lock.ts';
 import type { PostgresConnection } from './postgres-connection.ts';
+import type { OpenCommit } from './unit-outcome.ts';
 
 export interface UnitTimes {
   /** Longest statement. */
@@ -57,12 +59,14 @@ export class OpenUnit implements Tx {
     this.events.push(...events);
   }
 
-  /** The id by which the server knows how the transaction ended. */
-  async transaction(): Promise<string> {
-    const { rows } = await this.#connection.query('SELECT pg_current_xact_id()::text AS id');
-    const id = rows[0]?.['id'];
-    if (typeof id !== 'string') throw new Error('the server gave the transaction no id');
-    return id;
+  /** What to ask by how the transaction ended. */
+  async commitName(): Promise<OpenCommit> {
+    const { rows } = await this.#connection.query(
+      `SELECT pg_current_xact_id()::text AS id, ${this.#connection.timeline} AS timeline`,
+    );
+    const [row] = rows;
+    if (!row) throw new Error('the server gave the transaction no id');
+    return { transaction: text(row, 'id'), timeline: optionalText(row, 'timeline') };
   }
 
   /** Whether it was. Otherwise the server has undone it. */

@@ -1,6 +1,6 @@
 import type { Client, ClientConfig } from 'pg';
 import type { Row, SqlValue } from '#src/adapters/sql/executor.ts';
-import { optionalText, whole } from '#src/adapters/sql/row.ts';
+import { whole } from '#src/adapters/sql/row.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import { newClient } from './postgres-client.ts';
@@ -24,6 +24,7 @@ export interface ConnectionOptions {
 }
 
 const CLOSE_MS = 1_000;
+const TIMELINE = 'left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)';
 
 /**
  * One connection to the writer. One statement at a time; unnamed statements only, since a pooler may give each
@@ -35,7 +36,7 @@ export class PostgresConnection {
   #gone: Error | undefined;
   #onGone: (() => void) | undefined;
   #sentAt: number | undefined;
-  #timeline: string | undefined;
+  #namesTimeline = false;
 
   private constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -83,9 +84,12 @@ export class PostgresConnection {
     return this.#sentAt === undefined ? 0 : this.#options.clock.monotonic() - this.#sentAt;
   }
 
-  /** Which history of the database the server is on: changes when another server takes over. Undefined if it does not say. */
-  get timeline(): string | undefined {
-    return this.#timeline;
+  /**
+   * An expression for which history of the database the server is on: changes when another one takes over. NULL if the
+   * server does not say. To be asked together with what it is for, since a pooler changes servers behind a connection.
+   */
+  get timeline(): string {
+    return this.#namesTimeline ? TIMELINE : 'NULL';
   }
 
   async query(sql: string, params: readonly SqlValue[] = []): Promise<Reply> {
@@ -125,8 +129,8 @@ export class PostgresConnection {
     ).rows;
     if (!row || whole(row, 'reader') === 1) throw new PostgresUnreachable('the server takes no writes');
     try {
-      const named = await this.query('SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline');
-      this.#timeline = named.rows[0] && optionalText(named.rows[0], 'timeline');
+      await this.query(`SELECT ${TIMELINE}`);
+      this.#namesTimeline = true;
     } catch (error) {
       // Some hosted servers do not let anybody see it.
       if (!(error instanceof PostgresError) || !this.usable) throw error;

@@ -105,7 +105,7 @@ export class PostgresExecutor implements SqlExecutor {
       await unit.rollback();
       throw error;
     }
-    if (unit.events.length > 0) await this.#commitWithEvents(connection, unit, deadline);
+    if (unit.events.length > 0) await this.#commitWithEvents(unit, deadline);
     else if (unit.begun) await this.#commitAlone(unit);
     return value;
   }
@@ -121,10 +121,10 @@ export class PostgresExecutor implements SqlExecutor {
     if (!committed) throw new UnitLost('the transaction was undone', undefined);
   }
 
-  async #commitWithEvents(connection: PostgresConnection, unit: OpenUnit, deadline: number): Promise<void> {
+  async #commitWithEvents(unit: OpenUnit, deadline: number): Promise<void> {
     const [took, knows] = await Promise.allSettled([
       this.#options.events.take(unit.events),
-      unit.begun ? unit.transaction() : undefined,
+      unit.begun ? unit.commitName() : undefined,
     ]);
     if (took.status === 'rejected') {
       await unit.rollback();
@@ -137,7 +137,7 @@ export class PostgresExecutor implements SqlExecutor {
       await unit.rollback();
       throw new UnitLost('the unit was lost before its COMMIT', knows.status === 'rejected' ? knows.reason : undefined);
     }
-    await this.#commit(unit, taken, { transaction: knows.value, timeline: connection.timeline }, deadline);
+    await this.#commit(unit, taken, knows.value, deadline);
   }
 
   async #commit(unit: OpenUnit, taken: EventsTaken, commit: OpenCommit, deadline: number): Promise<void> {

@@ -9,7 +9,7 @@ import type { PostgresPool } from './postgres-pool.ts';
 export interface OpenCommit {
   /** As from pg_current_xact_id(). */
   readonly transaction: string;
-  /** Of the connection it was sent on; see PostgresConnection. */
+  /** Of the server it was sent to; see PostgresConnection. */
   readonly timeline: string | undefined;
 }
 
@@ -17,7 +17,7 @@ export interface OpenCommit {
 export type CommitOutcome = 'committed' | 'aborted' | 'open';
 
 export interface UnitOutcomesOptions {
-  readonly pool: PostgresPool;
+  readonly pool: Pick<PostgresPool, 'attempt' | 'breaker'>;
   readonly clock: Clock;
   readonly log: Log;
   /** How many commits may be asked about in the background; for more nobody asks. */
@@ -124,10 +124,14 @@ export class UnitOutcomes {
       return await this.#options.pool.attempt(
         { lane: 'read', timeoutMs, patienceMs: timeoutMs },
         async (connection) => {
+          const { rows } = await connection.query(
+            `SELECT pg_xact_status($1::xid8) AS status, ${connection.timeline} AS timeline`,
+            [transaction],
+          );
+          const [row] = rows;
           // Another server has taken over, where the number may be that of another transaction.
-          if (connection.timeline !== timeline) return 'open';
-          const { rows } = await connection.query('SELECT pg_xact_status($1::xid8) AS status', [transaction]);
-          const status = rows[0] && optionalText(rows[0], 'status');
+          if (!row || optionalText(row, 'timeline') !== timeline) return 'open';
+          const status = optionalText(row, 'status');
           return status === 'committed' || status === 'aborted' ? status : 'open';
         },
       );
