@@ -56,6 +56,8 @@ export async function centralTrail(server: PostgresServer): Promise<CentralTrail
       ]),
   });
   const client = new Client({ connectionString: urls.owner });
+  // Tests take the server away.
+  client.on('error', () => {});
   await client.connect();
   onTestFinished(() => client.end());
   const adding = new TrailDatabase({ pool: openPool(urls.audit, { connections: 1 }) });
