@@ -6,6 +6,7 @@ import { PostgresFlushTarget } from '#src/adapters/central/flush-target.ts';
 import { Flusher } from '#src/adapters/central/flusher.ts';
 import { PostgresSubjectKeys } from '#src/adapters/central/subject-keys.ts';
 import { type LocalTrail, openLocalTrail } from '#src/adapters/local/trail-client.ts';
+import { ClockWatch } from '#src/adapters/postgres/clock-skew.ts';
 import { type ConnectionSettings, connectionSettings } from '#src/adapters/postgres/connection-settings.ts';
 import { PostgresExecutor } from '#src/adapters/postgres/postgres-executor.ts';
 import { PostgresPool } from '#src/adapters/postgres/postgres-pool.ts';
@@ -93,8 +94,8 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
       log,
     });
   const sql = stack.adopt(executorOf(pool), (made) => made.close());
-  const ready = await whenThere(deps, state, async () => {
-    await requireSchema({
+  const skewMs = await whenThere(deps, state, async () => {
+    const facts = await requireSchema({
       sql,
       at: state,
       migrations: postgresMigrations,
@@ -104,7 +105,9 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
       log,
     });
     if (flushAt) await requireRights(executorOf(flushPool), ['audit'], log, flushAt);
+    return facts.skewMs;
   });
+  const clocks = stack.adopt(new ClockWatch({ sql, clock, log, skewMs }), (made) => made.stop());
 
   const redis = config.redis.mode === 'off' ? undefined : stack.use(await openFront(deps));
   const dependencies = new StoreDependencies(pool, redis?.connection);
@@ -158,8 +161,15 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
     onDurable: trail.audit.onAppend,
     signals: room.signals,
     dependencies,
-    gauges: [],
-    notices: ready,
+    gauges: [
+      {
+        name: 'clock_skew_seconds',
+        help: 'By how much the clock of the database is ahead of ours.',
+        kind: 'gauge',
+        read: () => clocks.skewMs / SECOND,
+      },
+    ],
+    notices: [],
     async [Symbol.asyncDispose]() {
       // What is durable here should be there too before this sidecar is gone.
       const { left } = await flusher.drain(FLUSH_TIMEOUT);
@@ -210,16 +220,15 @@ function newFlusher(deps: StorageDependencies, trail: LocalTrail, target: Postgr
 }
 
 /** Tries until PostgreSQL is there; what else is wrong with it is told at once. */
-async function whenThere(
+async function whenThere<T>(
   { clock, log }: StorageDependencies,
   { place }: ConnectionSettings,
-  check: () => Promise<void>,
-): Promise<readonly string[]> {
+  check: () => Promise<T>,
+): Promise<T> {
   const until = clock.monotonic() + START_PATIENCE;
   for (let tries = 1; ; tries += 1) {
     try {
-      await check();
-      return [];
+      return await check();
     } catch (error) {
       const away = error instanceof Fault && error.kind === 'unavailable';
       if (!away || clock.monotonic() >= until) throw error;

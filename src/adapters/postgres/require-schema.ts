@@ -6,14 +6,12 @@ import type { DurationMs } from '#src/domain/time.ts';
 import type { Migration } from '#src/gen/sql/migrations.js';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
+import { clocksDiffer, MOST_SKEW_MS, measureSkew, NOTED_SKEW_MS } from './clock-skew.ts';
 import { explained } from './connection-failure.ts';
 import type { ConnectionSettings } from './connection-settings.ts';
 import { type Access, FUNCTION_RIGHTS, privilegesOf, TABLE_RIGHTS } from './rights.ts';
 import { checkServer } from './server-check.ts';
 
-/** Beyond this, lifetimes that one sidecar sets and another judges are noticeably longer or shorter. */
-const SKEW_LIMIT_MS = 2_000;
-const SKEW_SAMPLES = 3;
 const KEY_RING = 'key-ring';
 
 export interface SchemaRequirement {
@@ -55,7 +53,8 @@ async function check(options: SchemaRequirement): Promise<SchemaFacts> {
   await checkRights(sql, access, log);
   await requireSameRing(sql, options.keyRingFingerprint);
   const skewMs = await measureSkew(sql, options.clock);
-  if (Math.abs(skewMs) > SKEW_LIMIT_MS) {
+  if (Math.abs(skewMs) > MOST_SKEW_MS) throw refusal(clocksDiffer(skewMs));
+  if (Math.abs(skewMs) > NOTED_SKEW_MS) {
     log.warn('the clocks of this machine and of PostgreSQL differ: check their time service', { skew_ms: skewMs });
   }
   return { version: migrations.length, skewMs };
@@ -156,18 +155,6 @@ async function requireSameRing(sql: SqlExecutor, fingerprint: string): Promise<v
 async function ringOf(sql: SqlExecutor): Promise<string | undefined> {
   const [row] = await sql.read('SELECT value FROM marks WHERE name = $1', KEY_RING);
   return row && text(row, 'value');
-}
-
-/** Of several answers the one with the shortest way, whose time stands in the middle between question and answer. */
-async function measureSkew(sql: SqlExecutor, clock: Clock): Promise<DurationMs> {
-  let best = { wayMs: Number.POSITIVE_INFINITY, skewMs: 0 };
-  for (let sample = 0; sample < SKEW_SAMPLES; sample += 1) {
-    const [asked, from] = [clock.now(), clock.monotonic()];
-    const row = only(await sql.read('SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now'));
-    const wayMs = clock.monotonic() - from;
-    if (wayMs < best.wayMs) best = { wayMs, skewMs: Math.round(whole(row, 'now') - (asked + wayMs / 2)) };
-  }
-  return best.skewMs;
 }
 
 function only(rows: readonly Row[]): Row {

@@ -145,13 +145,25 @@ describe('a sidecar that starts', () => {
     await expect(check(name, { keyRingFingerprint: won })).resolves.toBeDefined();
   });
 
-  it.each([3_600_000, -2_600])('warns when its clock is %d ms ahead of the database', async (ahead) => {
+  it.each([9_000, -2_600])('warns when its clock is %d ms ahead of the database', async (ahead) => {
     const name = await database(postgresMigrations);
     const clock = { ...systemClock, now: () => systemClock.now() + ahead };
     const { facts, log } = await check(name, { clock });
     expect(Math.abs(facts.skewMs + ahead)).toBeLessThan(300);
     expect(log.lines).toEqual([expect.stringMatching(/^warn the clocks .* differ/)]);
     expect(log.lines[0]).toContain(`"skew_ms":${facts.skewMs}`);
+  });
+
+  it.each([
+    [600_000, '600 s ahead of'],
+    [-11_000, '11 s behind'],
+  ])('refuses to judge lifetimes by a clock that is %d ms ahead of the database', async (ahead, told) => {
+    const name = await database(postgresMigrations);
+    const clock = { ...systemClock, now: () => systemClock.now() + ahead };
+    await expect(check(name, { clock })).rejects.toMatchObject({
+      kind: 'precondition',
+      message: expect.stringContaining(`the clock of this machine is ${told} that of PostgreSQL`),
+    });
   });
 
   it('says nothing of a clock that is one second off', async () => {
