@@ -36,6 +36,8 @@ const UNKNOWN = 'nobody knows whether a unit took effect; its events are named i
 const ASK_AGAIN_MS = 25;
 const ASK_TIMEOUT_MS = 500;
 const FOLLOW_MS = 1_000;
+/** A trail that cannot be written takes no word, however long it is waited for. */
+const CLOSE_MS = 1_000;
 
 /**
  * How commits ended whose reply was lost. The server knows for every transaction id; it is asked on other connections,
@@ -81,13 +83,18 @@ export class UnitOutcomes {
     this.#arm();
   }
 
-  /** Nobody will know any more: what is still open is named in the trail. */
+  /**
+   * Nobody will know any more: what is still open is named in the trail, or by its next start if it cannot be written now.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancel?.();
     for (const { taken } of this.#followed) this.revoke(taken);
     this.#followed.clear();
-    await Promise.all(this.#revoking);
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#options.clock.schedule(CLOSE_MS, resolve);
+    await Promise.race([Promise.all(this.#revoking), late]);
+    cancel();
   }
 
   /** The unit did not take effect, or nobody knows. */

@@ -59,4 +59,13 @@ describe('how a commit ended', () => {
     };
     expect(await outcomesOf(pool).resolve(commit, soon())).toBe('open');
   });
+
+  it('is not waited for at the end where the trail cannot take the word of it', async () => {
+    await using sidecar = start();
+    const outcomes = outcomesOf(sidecar.pool);
+    outcomes.revoke({ confirm() {}, revoke: () => new Promise(() => {}) });
+    const begun = systemClock.monotonic();
+    await outcomes.close();
+    expect(systemClock.monotonic() - begun).toBeLessThan(2_000);
+  });
 });
