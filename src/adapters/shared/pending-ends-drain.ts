@@ -6,6 +6,7 @@ import type { Dependencies } from '#src/ports/dependencies.ts';
 import type { Clock, Random } from '#src/ports/runtime.ts';
 import type { SessionPage, SessionStore } from '#src/ports/session-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
+import { BlindSpot } from './blind-spot.ts';
 import type { EndNews, News, PendingEnd, PendingEnds } from './contract.ts';
 
 /** How often pending ends are looked for while there are some, or may be. */
@@ -32,6 +33,8 @@ export interface PendingEndsDrainOptions {
   readonly heard: (ends: readonly EndNews[]) => void;
   /** Resolves with true once all is known that was durable before the call. */
   readonly caughtUp: () => Promise<boolean>;
+  /** See BlindSpot. */
+  readonly graceMs: DurationMs;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -44,6 +47,7 @@ export interface PendingEndsDrainOptions {
  */
 export class PendingEndsDrain {
   readonly #options: PendingEndsDrainOptions;
+  readonly #blindSpot: BlindSpot;
   readonly #known = new Map<string, PendingEnd>();
   /** Pending ends that others told of, should Redis lose them before they are seen here. */
   readonly #hearsay = new Map<string, Named>();
@@ -57,6 +61,7 @@ export class PendingEndsDrain {
 
   constructor(options: PendingEndsDrainOptions) {
     this.#options = options;
+    this.#blindSpot = new BlindSpot(options);
   }
 
   /** Resolves after the first look, whether it succeeded or not. */
@@ -64,8 +69,12 @@ export class PendingEndsDrain {
     const { dependencies, news } = this.#options;
     this.#stopped = false;
     this.#stops.push(
-      dependencies.onChange(() => this.#doubt()),
+      dependencies.onChange(() => {
+        this.#blindSpot.noteChange();
+        this.#doubt();
+      }),
       news.onConnected((connected) => {
+        this.#blindSpot.noteChange();
         if (connected) this.#doubt();
       }),
       news.onSessionsEnded((ends) => {
@@ -92,9 +101,11 @@ export class PendingEndsDrain {
 
   /**
    * Whether memory may be answered from as far as pending ends go. While PostgreSQL is back and Redis is there, only once
-   * all are durable; without Redis nobody could say, and this sidecar goes by those it has seen.
+   * all are durable; without Redis nobody could say, and this sidecar goes by those it has seen, once others have had
+   * their time.
    */
   get allowsMemory(): boolean {
+    if (this.#blindSpot.isBlind) return false;
     return this.#settled || !this.#isUp('postgres') || !this.#isUp('redis');
   }
 
@@ -105,11 +116,12 @@ export class PendingEndsDrain {
     await this.#options.pendingEnds.add(end);
   }
 
-  /** Throws Fault(unavailable) while neither the database nor Redis can say. */
+  /** Throws Fault(unavailable) while neither the database nor Redis can say, and for a moment after both were away. */
   async isEnded(session: Session): Promise<boolean> {
     if (this.#settled) return false;
     for (const end of this.#hearsay.values()) if (names(end, session)) return true;
     for (const end of this.#known.values()) if (names(end, session)) return true;
+    if (this.#blindSpot.isBlind) throw cannotSay(this.#options.graceMs);
     if (this.#isUp('postgres') && !this.#isUp('redis')) return false;
     try {
       return await this.#options.pendingEnds.isEnded(session);
@@ -175,7 +187,8 @@ export class PendingEndsDrain {
     // Whoever drained them, their ends have to be known here before nobody asks for pending ones any more.
     if (!(await caughtUp())) return;
     for (const id of waiting.keys()) this.#known.delete(id);
-    this.#settled = listed !== undefined && this.#known.size === 0 && doubts === this.#doubts;
+    const isCertain = listed !== undefined && !this.#blindSpot.isBlind;
+    this.#settled = isCertain && this.#known.size === 0 && doubts === this.#doubts;
     if (this.#settled) this.#hearsay.clear();
   }
 
@@ -258,4 +271,9 @@ export function inForceNotDurable(retryAfterMs: DurationMs): Fault {
     'the end is in force on every sidecar and becomes durable when the database is back; ask again to be sure',
     { retryAfterMs, metadata: { dependency: 'postgres', inForce: 'true' } },
   );
+}
+
+function cannotSay(retryAfterMs: DurationMs): Fault {
+  const message = 'Redis and PostgreSQL were away; until all sidecars have told of what they ended nobody can say';
+  return new Fault('unavailable', 'STORE_UNAVAILABLE', message, { retryAfterMs, metadata: { dependency: 'postgres' } });
 }

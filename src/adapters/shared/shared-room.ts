@@ -78,6 +78,7 @@ export function makeSharedRoom(options: SharedRoomOptions): SharedRoom {
       announce,
       heard: (ends) => fence.found(ends),
       caughtUp: () => fence.catchUpAll(),
+      graceMs: 3 * options.retryAfterMs,
     });
   const signals = new SharedSignals({ challenges: options.challenges, news, fence, pending, clock, log });
   const sessions = new FrontedSessionStore({

@@ -168,6 +168,35 @@ describe('pending ends', () => {
     expect(await b.validate(one.tokenDigest)).toBe('unavailable');
   });
 
+  it('may be unknown to a sidecar that missed the news: it says nothing until others had the time to make them durable', async () => {
+    const { a, b, c, one, two, clock, endOf } = await outage();
+    b.loseRedis();
+    expect(await a.end(ids(one.id))).toBe('in force');
+    // Redis dies, and with it the only word of it.
+    a.loseRedis();
+    c.loseRedis();
+    b.findPostgres();
+    expect(b.signals.live).toBe(false);
+    await clock.advanceSlowly(1_000, 50);
+    expect(await b.validate(one.tokenDigest)).toBe('unavailable');
+    for (const sidecar of [a, c]) sidecar.findPostgres();
+    await clock.advanceSlowly(1_500, 50);
+    expect(endOf(one.id)).toBe('REVOKED');
+    await clock.advanceSlowly(1_500, 50);
+    for (const sidecar of [a, b, c]) {
+      expect(await sidecar.validate(one.tokenDigest)).toBe('no');
+      expect(['store', 'memory']).toContain(await sidecar.validate(two.tokenDigest));
+    }
+  });
+
+  it('hold nobody up after an outage of PostgreSQL in which Redis was there without a break', async () => {
+    const { b, two } = await outage();
+    b.findPostgres();
+    await settle();
+    expect(b.pending?.settled).toBe(true);
+    expect(await b.validate(two.tokenDigest)).toBe('store');
+  });
+
   it('do nothing the second time: Redis may come back with what was durable long ago', async () => {
     const { sidecars, a, one, two, redis, clock, database } = await outage();
     expect(await a.end({ kind: 'subject', subject: one.subject, exceptSessionId: '' })).toBe('in force');
@@ -241,6 +270,7 @@ describe('pending ends', () => {
       announce: () => {},
       heard: () => {},
       caughtUp: async () => true,
+      graceMs: 0,
       clock,
       random: new SeededRandom(),
       log: new RecordingLog(),
@@ -265,6 +295,7 @@ describe('pending ends', () => {
       announce: () => {},
       heard: () => {},
       caughtUp: async () => isKnown,
+      graceMs: 0,
       clock,
       random: new SeededRandom(),
       log: new RecordingLog(),
