@@ -147,9 +147,11 @@ describe('watching revocations', () => {
       store.setLabels({ realm: 'default', sessionId: session.id, labels: {}, now: clock.now(), events: [] });
     const { next } = watch();
     await next();
+    const pending = next();
+    await settle();
     await label();
     clock.advance(15 * SECOND);
-    const { cursor } = await next();
+    const { cursor } = await pending;
     clock.advance(DAY);
     await store.purge(clock.now());
     expect((await watch(cursor).next()).revocations).toEqual([]);
