@@ -42,6 +42,7 @@ export interface RedisFrontOptions {
   readonly maxEnds?: number;
   readonly maxInFlight?: number;
   readonly random?: Random;
+  readonly clock?: Clock;
 }
 
 export const RING: KeyRingData = createKeyRing(systemRandom);
@@ -78,8 +79,7 @@ export class RedisFront implements Front {
 
   constructor(target: RedisTarget, options: RedisFrontOptions = {}) {
     const { prefix = 'sallyport', ring = RING, realms = [REALM], failures = 3, random = systemRandom } = options;
-    const { maxEnds, maxInFlight } = options;
-    const clock = sampleClock;
+    const { maxEnds, maxInFlight, clock = sampleClock } = options;
     const box = new AesGcmSecretBox({ ring, random });
     const keys = new RedisKeys({ prefix, digest: new HmacKeyedDigest({ ring }) });
     const bound = maxInFlight === undefined ? {} : { maxInFlight };

@@ -19,6 +19,8 @@ export interface NewsLinkOptions {
   readonly random: Random;
 }
 
+/** Times `keepaliveMs`: twice as long as it takes to give a connection up while timers are on time. */
+const UNHEARD = 4;
 /** Channels in one command when all are subscribed to again. */
 const CHUNK = 1_000;
 
@@ -43,6 +45,15 @@ export class NewsLink {
 
   get up(): boolean {
     return this.#up;
+  }
+
+  /**
+   * Whether the other side was heard of late. Not after a pause of the whole process, while `up` has not noticed yet: what
+   * came meanwhile may lie unread, or be lost with a connection that was closed.
+   */
+  get isHeard(): boolean {
+    const { clock, keepaliveMs } = this.#options;
+    return clock.monotonic() - this.#heardAt < UNHEARD * keepaliveMs;
   }
 
   /** Resolves after the first try, whatever came of it. */

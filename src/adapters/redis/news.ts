@@ -45,7 +45,7 @@ export class RedisNews implements News {
   readonly #messages: NewsMessages;
   readonly #link: NewsLink;
   readonly #stopWatching: () => void;
-  #wasConnected = false;
+  #stood = false;
   readonly #followed = new Map<string, Followed>();
   readonly #connected = new Set<(connected: boolean) => void>();
   readonly #ended = new Set<(ends: readonly EndNews[]) => void>();
@@ -81,9 +81,8 @@ export class RedisNews implements News {
     this.#link.close();
   }
 
-  /** Not while commands are refused either: where this sidecar can say nothing, others are likely to be silent too. */
   get connected(): boolean {
-    return this.#link.up && this.#options.connection.state.up;
+    return this.#stands && this.#link.isHeard;
   }
 
   onConnected(listener: (connected: boolean) => void): () => void {
@@ -145,11 +144,16 @@ export class RedisNews implements News {
     return leave;
   }
 
+  /** Not while commands are refused either: where this sidecar can say nothing, others are likely to be silent too. */
+  get #stands(): boolean {
+    return this.#link.up && this.#options.connection.state.up;
+  }
+
   #noteConnected(): void {
-    const { connected } = this;
-    if (connected === this.#wasConnected) return;
-    this.#wasConnected = connected;
-    this.#tell(this.#connected, (listener) => listener(connected));
+    const stands = this.#stands;
+    if (stands === this.#stood) return;
+    this.#stood = stands;
+    this.#tell(this.#connected, (listener) => listener(stands));
   }
 
   async #say(channel: string, message: NewsMessage): Promise<void> {

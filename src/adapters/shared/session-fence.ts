@@ -156,10 +156,11 @@ export class SessionFence {
 
   #isFresh({ lastLook }: RealmFollower): boolean {
     if (lastLook === undefined) return false;
-    const { clock, dependencies, longestOutageMs } = this.#options;
+    const { clock, dependencies, longestOutageMs, news } = this.#options;
     const age = Math.max(clock.monotonic() - lastLook.monotonic, clock.now() - lastLook.wall);
     // What came between two connections is missing until the log has been looked at.
-    const isComplete = this.#newsSince !== undefined && this.#newsSince <= lastLook.monotonic;
+    const isUnbroken = this.#newsSince !== undefined && this.#newsSince <= lastLook.monotonic;
+    const isComplete = isUnbroken && news?.connected === true;
     const postgres = dependencies.state('postgres');
     if (postgres?.up === false) {
       const isOver = awayFor(postgres, clock.now()) >= longestOutageMs || age >= longestOutageMs + NOTICED_WITHIN;

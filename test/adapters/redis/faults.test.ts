@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type RedisServer, startRedis } from '../../../scripts/servers/redis.ts';
 import { eventually } from '../../support/eventually.ts';
-import { RedisFront, type RedisFrontOptions, targetOf } from '../../support/redis-front.ts';
+import { RedisFront, type RedisFrontOptions, sampleClock, targetOf } from '../../support/redis-front.ts';
 import { challengeOf, digest, eventOf, id, person, REALM, sessionOf, T0 } from '../../support/store-samples.ts';
 
 const TIMEOUT_MS = 100;
@@ -225,5 +225,21 @@ describe('a Redis that forgets', () => {
     await front.ends.remove(one);
     await front.ends.add(three);
     expect(front.connection.state.up).toBe(true);
+  });
+});
+
+describe('a sidecar that stood still', () => {
+  it('does not take news for complete before it has heard of Redis again', async () => {
+    let stoodMs = 0;
+    const clock = { ...sampleClock, monotonic: () => sampleClock.monotonic() + stoodMs };
+    const { front } = await begin({}, { clock });
+    const said: boolean[] = [];
+    front.news.onConnected((connected) => said.push(connected));
+    expect(front.news.connected).toBe(true);
+    stoodMs = 60_000;
+    expect(front.news.connected).toBe(false);
+    await eventually('heard again', () => front.news.connected);
+    // The connection stood all the time, and Redis had kept what it said.
+    expect(said).toEqual([]);
   });
 });

@@ -401,6 +401,18 @@ describe('how long the fence is fresh', () => {
     expect(fence.fresh).toBe(true);
   });
 
+  it('does not go on without PostgreSQL while news are in doubt, though their connection still stands', async () => {
+    const { clock, dependencies, fence, news } = world();
+    await fence.start();
+    dependencies.leave('postgres');
+    await clock.advanceSlowly(20_000);
+    expect(fence.fresh).toBe(true);
+    news.connected = false;
+    expect(fence.fresh).toBe(false);
+    news.connected = true;
+    expect(fence.fresh).toBe(true);
+  });
+
   it('does not go on without PostgreSQL where there are no news', async () => {
     const { fence, dependencies } = world({ withNews: false });
     await fence.start();
