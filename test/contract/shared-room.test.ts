@@ -7,10 +7,10 @@ import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
 import { systemClock, systemRandom } from '#src/adapters/system.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { livenessAt, type Session } from '#src/domain/session.ts';
-import type { Dependencies, DependencyState } from '#src/ports/dependencies.ts';
 import { SessionCache } from '#src/services/sessions/session-cache.ts';
 import { PostgresServer } from '../../scripts/servers/postgres.ts';
 import { type RedisServer, startRedis } from '../../scripts/servers/redis.ts';
+import { dependenciesOf } from '../support/dependencies-of.ts';
 import { eventually } from '../support/eventually.ts';
 import { SILENT, TEST_RING } from '../support/local-stores.ts';
 import { MemoryTrail } from '../support/memory-trail.ts';
@@ -32,24 +32,6 @@ afterAll(async () => {
   await postgres[Symbol.asyncDispose]();
   await redis[Symbol.asyncDispose]();
 });
-
-interface Watched {
-  readonly state: DependencyState;
-  onChange(listener: (state: DependencyState) => void): () => void;
-}
-
-function dependenciesOf(watched: readonly Watched[]): Dependencies {
-  return {
-    get states() {
-      return watched.map(({ state }) => state);
-    },
-    state: (name) => watched.find(({ state }) => state.name === name)?.state,
-    onChange: (listener) => {
-      const stops = watched.map((each) => each.onChange(listener));
-      return () => stops.forEach((stop) => void stop());
-    },
-  };
-}
 
 /** One sidecar, as far as sessions go. */
 async function sidecar(withRedis = true) {

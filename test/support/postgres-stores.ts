@@ -16,7 +16,7 @@ import { SILENT, TEST_RING } from './local-stores.ts';
 import { MemoryTrail } from './memory-trail.ts';
 import type { MakeStores, StoreFixture } from './store-fixture.ts';
 
-type Stores = Omit<StoreFixture, 'audit' | 'restart' | 'close'>;
+export type Stores = Omit<StoreFixture, 'audit' | 'restart' | 'close'>;
 
 let databases = 0;
 
@@ -113,7 +113,8 @@ export function twoSidecars(
   };
 }
 
-function takingTurns(sidecars: readonly Stores[]): Stores {
+/** Each call goes to the next sidecar. */
+export function takingTurns(sidecars: readonly Stores[]): Stores {
   let turn = 0;
   const next = () => {
     const sidecar = sidecars[turn % sidecars.length];
