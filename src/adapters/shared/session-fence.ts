@@ -6,6 +6,7 @@ import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { awayFor } from './breaker.ts';
 import type { EndNews, LogPoint, News, SessionCopy } from './contract.ts';
+import { NewsRelay } from './news-relay.ts';
 import { RealmFollower } from './realm-follower.ts';
 import { ToldChanges } from './told-changes.ts';
 
@@ -54,6 +55,7 @@ export class SessionFence {
   readonly #realms: ReadonlyMap<string, RealmFollower>;
   readonly #told = new ToldChanges();
   readonly #listeners = new Set<FenceListener>();
+  readonly #relay: NewsRelay | undefined;
   readonly #stops: (() => void)[] = [];
   /** When news began to come without a break, by the monotonic clock. */
   #newsSince: number | undefined;
@@ -63,6 +65,8 @@ export class SessionFence {
 
   constructor(options: SessionFenceOptions) {
     this.#options = options;
+    const { news } = options;
+    this.#relay = news && new NewsRelay({ ...options, news, told: this.#told });
     const tell = (entries: readonly SessionChange[]) => this.#logged(entries);
     const lost = () => this.#tell((listener) => listener.lost());
     this.#realms = new Map(
@@ -96,6 +100,7 @@ export class SessionFence {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelTimer?.();
+    this.#relay?.stop();
     for (const stop of this.#stops.splice(0)) stop();
     await this.#round;
   }
@@ -187,6 +192,7 @@ export class SessionFence {
 
   #logged(entries: readonly SessionChange[]): void {
     const fresh = entries.filter(({ sessionId, at }) => this.#told.byLog(sessionId, at));
+    if (!this.#stopped) this.#relay?.note(fresh);
     const ends = fresh.flatMap(({ realm, sessionId, subject, endReason, at }) =>
       endReason === undefined ? [] : [{ realm, sessionId, subject, reason: endReason, endedAt: at }],
     );

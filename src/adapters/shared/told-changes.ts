@@ -26,6 +26,11 @@ export class ToldChanges {
     return told.byLog > told.byNews;
   }
 
+  /** Whether news of it came. */
+  heard(sessionId: string, at: number): boolean {
+    return (this.#told.get(`${sessionId}@${at}`)?.byNews ?? 0) > 0;
+  }
+
   #of(sessionId: string, at: number): Told {
     const key = `${sessionId}@${at}`;
     const known = this.#told.get(key);
