@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { ClockWatch } from '#src/adapters/postgres/clock-skew.ts';
 import { AuditBufferWatch } from '#src/adapters/telemetry/audit-buffer-watch.ts';
 import { dependencyGauges } from '#src/adapters/telemetry/dependency-gauges.ts';
 import { PrometheusMetrics } from '#src/adapters/telemetry/prometheus-metrics.ts';
@@ -53,7 +54,8 @@ describe('docs/outages.md', () => {
   it('names metrics and settings that exist, and the metadata as it is sent', async () => {
     const clock = new ManualClock();
     const buffer = new AuditBufferWatch(new RecordingAudit(), new RecordingLog());
-    const gauges = [...dependencyGauges(new FakeDependencies(clock), clock), ...buffer.gauges];
+    const clocks = new ClockWatch({ sql: { read: async () => [] }, clock, log: new RecordingLog(), skewMs: 0 });
+    const gauges = [...dependencyGauges(new FakeDependencies(clock), clock), ...buffer.gauges, clocks.gauge];
     const { body } = await new PrometheusMetrics({ version: '1', eventLoopLag: () => 0, gauges }).render();
     const exposed = new Set([...body.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name));
     const named = [...page.matchAll(/\bsallyport_\w+/g)].map(([name]) => name.replace(/_seconds_count$/, '_seconds'));

@@ -161,14 +161,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
     onDurable: trail.audit.onAppend,
     signals: room.signals,
     dependencies,
-    gauges: [
-      {
-        name: 'clock_skew_seconds',
-        help: 'By how much the clock of the database is ahead of ours.',
-        kind: 'gauge',
-        read: () => clocks.skewMs / SECOND,
-      },
-    ],
+    gauges: [clocks.gauge],
     notices: [],
     async [Symbol.asyncDispose]() {
       // What is durable here should be there too before this sidecar is gone.

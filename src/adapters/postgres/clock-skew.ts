@@ -1,6 +1,6 @@
 import type { SqlExecutor } from '#src/adapters/sql/executor.ts';
 import { whole } from '#src/adapters/sql/row.ts';
-import { type DurationMs, MINUTE } from '#src/domain/time.ts';
+import { type DurationMs, MINUTE, SECOND } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 
@@ -64,6 +64,16 @@ export class ClockWatch {
   /** As last measured. */
   get skewMs(): DurationMs {
     return this.#skewMs;
+  }
+
+  /** For the metrics. */
+  get gauge() {
+    return {
+      name: 'clock_skew_seconds',
+      help: 'By how much the clock of the database is ahead of ours.',
+      kind: 'gauge',
+      read: () => this.#skewMs / SECOND,
+    } as const;
   }
 
   async stop(): Promise<void> {
