@@ -35,8 +35,15 @@ function hasTest(source: string, title: string): boolean {
 describe('the map of security tests', () => {
   it('names a file and a title in every row', () => {
     const all = entries();
-    expect(new Set(all.map(({ id }) => id)).size).toBeGreaterThan(75);
+    expect(new Set(all.map(({ id }) => id)).size).toBeGreaterThan(105);
     expect(all.filter(({ file, title }) => file === '' || title === '')).toEqual([]);
+  });
+
+  it('has one row for each requirement, attack and fault, and names no test twice in it', () => {
+    const ids = page.split('\n').flatMap((line) => /^\| ([A-Z]+-?\d+) \|/.exec(line)?.[1] ?? []);
+    expect(ids.filter((id, index) => ids.indexOf(id) !== index)).toEqual([]);
+    const tests = entries().map(({ id, file, title }) => `${id}: ${file}: ${title}`);
+    expect(tests.filter((test, index) => tests.indexOf(test) !== index)).toEqual([]);
   });
 
   it('names tests that exist', () => {
