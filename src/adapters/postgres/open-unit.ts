@@ -66,7 +66,8 @@ export class OpenUnit implements Tx {
     );
     const [row] = rows;
     if (!row) throw new Error('the server gave the transaction no id');
-    return { transaction: text(row, 'id'), timeline: optionalText(row, 'timeline') };
+    const { serverRun } = this.#connection;
+    return { transaction: text(row, 'id'), timeline: optionalText(row, 'timeline'), serverRun };
   }
 
   /** Whether it was. Otherwise the server has undone it. */

@@ -1,6 +1,6 @@
 import type { Client, ClientConfig } from 'pg';
 import type { Row, SqlValue } from '#src/adapters/sql/executor.ts';
-import { whole } from '#src/adapters/sql/row.ts';
+import { text, whole } from '#src/adapters/sql/row.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import { newClient } from './postgres-client.ts';
@@ -27,6 +27,13 @@ const CLOSE_MS = 1_000;
 const TIMELINE = 'left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)';
 
 /**
+ * An expression for the run of the server: changes when it starts, also when it starts over by itself because one of its
+ * processes died, which resets these counters. Costs a file access on old releases.
+ */
+export const SERVER_RUN =
+  "extract(epoch FROM pg_postmaster_start_time()) || '/' || coalesce(extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()), 0)";
+
+/**
  * One connection to the writer. One statement at a time; unnamed statements only, since a pooler may give each
  * transaction another server. Errors are those of postgres-errors.
  */
@@ -37,6 +44,7 @@ export class PostgresConnection {
   #onGone: (() => void) | undefined;
   #sentAt: number | undefined;
   #namesTimeline = false;
+  #serverRun = '';
 
   private constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -92,6 +100,14 @@ export class PostgresConnection {
     return this.#namesTimeline ? TIMELINE : 'NULL';
   }
 
+  /**
+   * `SERVER_RUN` as it was when this connection was made. Behind a pooler the server may have been started since, so this
+   * may be out of date, but is never ahead.
+   */
+  get serverRun(): string {
+    return this.#serverRun;
+  }
+
   async query(sql: string, params: readonly SqlValue[] = []): Promise<Reply> {
     const result = await this.#ask(() =>
       params.length === 0 ? this.#client.query<Row>(sql) : this.#client.query<Row>(sql, [...params]),
@@ -124,10 +140,12 @@ export class PostgresConnection {
   async #meet(): Promise<void> {
     const [row] = (
       await this.query(
-        `SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean AS reader`,
+        `SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean AS reader,
+          ${SERVER_RUN} AS run`,
       )
     ).rows;
     if (!row || whole(row, 'reader') === 1) throw new PostgresUnreachable('the server takes no writes');
+    this.#serverRun = text(row, 'run');
     try {
       await this.query(`SELECT ${TIMELINE}`);
       this.#namesTimeline = true;

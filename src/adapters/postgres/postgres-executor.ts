@@ -101,6 +101,7 @@ export class PostgresExecutor implements SqlExecutor {
     let value: T;
     try {
       value = await work(unit);
+      await unit.hasBegun();
     } catch (error) {
       await unit.rollback();
       throw error;
@@ -154,7 +155,7 @@ export class PostgresExecutor implements SqlExecutor {
     if (outcome === 'open') this.#outcomes.follow(commit, taken);
     else this.#outcomes.revoke(taken);
     throw new UnitLost(
-      outcome === 'open' ? 'nobody knows yet whether the unit took effect' : 'the unit was undone',
+      outcome === 'aborted' ? 'the unit was undone' : 'nobody knows yet whether the unit took effect',
       cause,
     );
   }

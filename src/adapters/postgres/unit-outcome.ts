@@ -1,8 +1,9 @@
 import type { EventsTaken } from '#src/adapters/audit/contract.ts';
-import { optionalText } from '#src/adapters/sql/row.ts';
+import { optionalText, text } from '#src/adapters/sql/row.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
+import { SERVER_RUN } from './postgres-connection.ts';
 import type { PostgresPool } from './postgres-pool.ts';
 
 /** A COMMIT that was sent and not answered. */
@@ -11,10 +12,12 @@ export interface OpenCommit {
   readonly transaction: string;
   /** Of the server it was sent to; see PostgresConnection. */
   readonly timeline: string | undefined;
+  /** The same, by `SERVER_RUN`. */
+  readonly serverRun: string;
 }
 
-/** `open`: still under way, as far as anybody can tell. */
-export type CommitOutcome = 'committed' | 'aborted' | 'open';
+/** `open`: still under way, as far as anybody can tell. `unknown`: nobody will ever know. */
+export type CommitOutcome = 'committed' | 'aborted' | 'open' | 'unknown';
 
 export interface UnitOutcomesOptions {
   readonly pool: Pick<PostgresPool, 'attempt' | 'breaker'>;
@@ -119,26 +122,29 @@ export class UnitOutcomes {
         followed.taken.confirm();
         continue;
       }
-      if (givenUp) log.error(UNKNOWN, {});
+      if (givenUp || outcome === 'unknown') log.error(UNKNOWN, {});
       this.revoke(followed.taken);
     }
     this.#cancel = undefined;
     this.#arm();
   }
 
-  async #ask({ transaction, timeline }: OpenCommit, timeoutMs: DurationMs): Promise<CommitOutcome> {
+  async #ask({ transaction, timeline, serverRun }: OpenCommit, timeoutMs: DurationMs): Promise<CommitOutcome> {
     try {
       return await this.#options.pool.attempt(
         { lane: 'read', timeoutMs, patienceMs: timeoutMs },
         async (connection) => {
           const { rows } = await connection.query(
-            `SELECT pg_xact_status($1::xid8) AS status, ${connection.timeline} AS timeline`,
+            `SELECT pg_xact_status($1::xid8) AS status, ${connection.timeline} AS timeline, ${SERVER_RUN} AS run`,
             [transaction],
           );
           const [row] = rows;
           // Another server has taken over, where the number may be that of another transaction.
           if (!row || optionalText(row, 'timeline') !== timeline) return 'open';
           const status = optionalText(row, 'status');
+          // A server that crashed gives out again the numbers of transactions that it lost: this may be another one. That
+          // it was undone is certain all the same, since one that is durable keeps its number.
+          if (status === 'committed' && text(row, 'run') !== serverRun) return 'unknown';
           return status === 'committed' || status === 'aborted' ? status : 'open';
         },
       );

@@ -23,7 +23,8 @@ function committed(pool: ReturnType<typeof start>['pool']) {
     const { rows } = await connection.query(
       `SELECT pg_current_xact_id()::text AS id, ${connection.timeline} AS timeline`,
     );
-    return { transaction: String(rows[0]?.['id']), timeline: String(rows[0]?.['timeline']) };
+    const { serverRun } = connection;
+    return { transaction: String(rows[0]?.['id']), timeline: String(rows[0]?.['timeline']), serverRun };
   });
 }
 
@@ -58,6 +59,29 @@ describe('how a commit ended', () => {
         }),
     };
     expect(await outcomesOf(pool).resolve(commit, soon())).toBe('open');
+  });
+
+  it('is not taken from a server that has crashed since and gave the same number to another transaction', async () => {
+    await using sidecar = start();
+    const lost = await sidecar.pool.run(terms, async (connection) => {
+      await connection.script('BEGIN');
+      const { rows } = await connection.query('SELECT pg_current_xact_id()::text AS id');
+      const { serverRun } = connection;
+      // Nothing of it was written when the machine lost its power.
+      await server.kill();
+      return { transaction: String(rows[0]?.['id']), serverRun };
+    });
+    await server.restart();
+    const others = [await committed(sidecar.pool), await committed(sidecar.pool)];
+    const namesake = others.find(({ transaction }) => transaction === lost.transaction);
+    if (!namesake) throw new Error('the server gave the number to nobody');
+    const outcomes = outcomesOf(sidecar.pool);
+    expect(await outcomes.resolve({ ...namesake, ...lost }, soon())).toBe('unknown');
+    expect(await outcomes.resolve(namesake, soon())).toBe('committed');
+    await new Promise<void>((resolve) =>
+      outcomes.follow({ ...namesake, ...lost }, { confirm() {}, revoke: async () => resolve() }),
+    );
+    await outcomes.close();
   });
 
   it('is not waited for at the end where the trail cannot take the word of it', async () => {
