@@ -3,7 +3,7 @@ import { optionalText, text } from '#src/adapters/sql/row.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import { personLock } from './person-lock.ts';
-import type { PostgresConnection } from './postgres-connection.ts';
+import type { PostgresConnection, Reply } from './postgres-connection.ts';
 import type { OpenCommit } from './unit-outcome.ts';
 
 export interface UnitTimes {
@@ -15,6 +15,9 @@ export interface UnitTimes {
   readonly idleMs: DurationMs;
 }
 
+/** As the stores write what changes nothing. */
+const READS = 'SELECT';
+
 /**
  * One transaction, begun with its first statement. What it needs is set for it alone: the session behind a pooler belongs
  * to nobody.
@@ -24,6 +27,8 @@ export class OpenUnit implements Tx {
   readonly #connection: PostgresConnection;
   readonly #times: UnitTimes;
   #begun = false;
+  /** Undefined again once it is known to have taken place. */
+  #beginning: Promise<void> | undefined;
   #person: string | undefined;
 
   constructor(connection: PostgresConnection, times: UnitTimes) {
@@ -35,14 +40,18 @@ export class OpenUnit implements Tx {
     return this.#begun;
   }
 
+  /** Resolves once the transaction, if there is one, has begun with its lock; rejects if that failed. */
+  async hasBegun(): Promise<void> {
+    await this.#beginning;
+    this.#beginning = undefined;
+  }
+
   async all(sql: string, ...params: readonly SqlValue[]): Promise<readonly Row[]> {
-    if (!this.#begun) await this.#begin('');
-    return (await this.#connection.query(sql, params)).rows;
+    return (await this.#ask(sql, params)).rows;
   }
 
   async run(sql: string, ...params: readonly SqlValue[]): Promise<number> {
-    if (!this.#begun) await this.#begin('');
-    return (await this.#connection.query(sql, params)).count;
+    return (await this.#ask(sql, params)).count;
   }
 
   async alone(realm: string, subject: string): Promise<void> {
@@ -52,7 +61,7 @@ export class OpenUnit implements Tx {
     this.#person = lock;
     const statement = `SELECT pg_advisory_xact_lock(${lock})`;
     if (this.#begun) await this.#connection.script(statement);
-    else await this.#begin(statement);
+    else this.#begin(statement);
   }
 
   record(...events: readonly EventDraft[]): void {
@@ -81,15 +90,31 @@ export class OpenUnit implements Tx {
     await this.#connection.query('ROLLBACK').catch(() => {});
   }
 
-  async #begin(firstStatement: string): Promise<void> {
+  async #ask(sql: string, params: readonly SqlValue[]): Promise<Reply> {
+    if (!this.#begun) this.#begin('');
+    if (!this.#beginning) return this.#connection.query(sql, params);
+    if (!sql.startsWith(READS)) {
+      await this.hasBegun();
+      return this.#connection.query(sql, params);
+    }
+    // One round trip for both. Were there no transaction after all, what only reads has done nothing.
+    const [begun, reply] = await Promise.allSettled([this.hasBegun(), this.#connection.query(sql, params)]);
+    if (begun.status === 'rejected') throw begun.reason;
+    if (reply.status === 'rejected') throw reply.reason;
+    return reply.value;
+  }
+
+  #begin(firstStatement: string): void {
     this.#begun = true;
     const { statementMs, lockMs, idleMs } = this.#times;
-    await this.#connection.script(
+    this.#beginning = this.#connection.script(
       `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL statement_timeout = ${statementMs};
 SET LOCAL lock_timeout = ${lockMs};
 SET LOCAL idle_in_transaction_session_timeout = ${idleMs};
 ${firstStatement}`,
     );
+    // Whoever waits for it hears of it.
+    this.#beginning.catch(() => {});
   }
 }

@@ -24,6 +24,8 @@ export interface ConnectionOptions {
 }
 
 const CLOSE_MS = 1_000;
+/** What is asked while an answer is awaited is sent at once, and answered in order. */
+const PIPELINED = { pipeline: true };
 const TIMELINE = 'left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)';
 
 /**
@@ -34,7 +36,7 @@ export const SERVER_RUN =
   "extract(epoch FROM pg_postmaster_start_time()) || '/' || coalesce(extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()), 0)";
 
 /**
- * One connection to the writer. One statement at a time; unnamed statements only, since a pooler may give each
+ * One connection to the writer. Statements are sent at once and answered in order; unnamed ones only, since a pooler may give each
  * transaction another server. Errors are those of postgres-errors.
  */
 export class PostgresConnection {
@@ -42,13 +44,15 @@ export class PostgresConnection {
   readonly #options: ConnectionOptions;
   #gone: Error | undefined;
   #onGone: (() => void) | undefined;
-  #sentAt: number | undefined;
+  #unanswered = 0;
+  /** When the server was last heard, or first asked, while something is unanswered. */
+  #silentSince: number | undefined;
   #namesTimeline = false;
   #serverRun = '';
 
   private constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#client = newClient({ ...options.client, types: ROW_TYPES });
+    this.#client = newClient({ ...options.client, ...PIPELINED, types: ROW_TYPES });
     // Comes before the statement under way is rejected.
     this.#client.on('error', (error) => this.destroy(new PostgresUnreachable(error.message)));
     this.#client.on('end', () => this.destroy(new PostgresUnreachable('the server closed the connection')));
@@ -89,7 +93,7 @@ export class PostgresConnection {
 
   /** For how long the statement under way has had no answer; 0 when none is under way. */
   get unansweredMs(): DurationMs {
-    return this.#sentAt === undefined ? 0 : this.#options.clock.monotonic() - this.#sentAt;
+    return this.#silentSince === undefined ? 0 : this.#options.clock.monotonic() - this.#silentSince;
   }
 
   /**
@@ -157,7 +161,8 @@ export class PostgresConnection {
 
   async #ask<T>(send: () => Promise<T>): Promise<T> {
     if (this.#gone) throw this.#gone;
-    this.#sentAt = this.#options.clock.monotonic();
+    this.#unanswered += 1;
+    this.#silentSince ??= this.#options.clock.monotonic();
     try {
       const result = await send();
       this.#options.onReply();
@@ -165,7 +170,8 @@ export class PostgresConnection {
     } catch (error) {
       throw this.#failure(error);
     } finally {
-      this.#sentAt = undefined;
+      this.#unanswered -= 1;
+      this.#silentSince = this.#unanswered > 0 ? this.#options.clock.monotonic() : undefined;
     }
   }
 

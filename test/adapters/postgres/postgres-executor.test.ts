@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { UnitConflict } from '#src/adapters/sql/executor.ts';
+import { type Tx, UnitConflict } from '#src/adapters/sql/executor.ts';
 import { PostgresServer } from '../../../scripts/servers/postgres.ts';
 import { MemoryTrail } from '../../support/memory-trail.ts';
 import { newDatabase, openExecutor, type SidecarOptions } from '../../support/postgres-stores.ts';
@@ -46,6 +46,52 @@ describe('a unit', () => {
     expect(await unit).toBe('done');
     expect(await marks()).toEqual(['a', 'b']);
     expect(trail.taken.map(({ state }) => state)).toEqual(['confirmed']);
+  });
+
+  it('begins in one round trip with its first read, and before its first write', async () => {
+    await using proxy = await TcpProxy.start(server.port);
+    await using sidecar = start({ url: proxy.inFrontOf(database.url) });
+    await sidecar.executor.read('SELECT 1');
+    const each = 100;
+    proxy.delay(each / 2);
+    const timed = async (work: (tx: Tx) => Promise<unknown>) => {
+      const begun = performance.now();
+      await sidecar.executor.unit(async (tx) => {
+        await tx.alone('default', 'anna');
+        await work(tx);
+      });
+      return (performance.now() - begun) / each;
+    };
+    // COMMIT is the last one.
+    expect(await timed(async (tx) => tx.all('SELECT name FROM marks'))).toBeLessThan(2.9);
+    expect(await timed(async (tx) => tx.run(put, 'a', '1'))).toBeGreaterThan(2.9);
+    expect(await marks()).toEqual(['a']);
+  });
+
+  it('does not read past a lock that was not to be had', async () => {
+    await using holder = start();
+    await using waiter = start({ timeoutMs: 400 });
+    let release = () => {};
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const { promise: held, resolve: hold } = Promise.withResolvers<void>();
+    const holding = holder.executor.unit(async (tx) => {
+      await tx.alone('default', 'anna');
+      await tx.run(put, 'a', '1');
+      hold();
+      await released;
+    });
+    await held;
+    let read = 0;
+    const waiting = waiter.executor.unit(async (tx) => {
+      await tx.alone('default', 'anna');
+      await tx.all('SELECT name FROM marks');
+      read += 1;
+    });
+    await expect(waiting).rejects.toMatchObject({ kind: 'unavailable' });
+    expect(read).toBe(0);
+    release();
+    await holding;
+    expect(waiter.pool.breaker.up).toBe(true);
   });
 
   it('is undone when it throws, and its events never were', async () => {
