@@ -48,6 +48,8 @@ export class PostgresPool {
   readonly #waiting: WaitingJobs;
   readonly #open = new Set<PostgresConnection>();
   readonly #idle: PostgresConnection[] = [];
+  /** For how long the one who has it lets the server say nothing: a unit may wait for a lock. */
+  readonly #patience = new Map<PostgresConnection, DurationMs>();
   /** Jobs whose work has not settled yet. */
   readonly #working = new Set<Promise<unknown>>();
   #opening = 0;
@@ -192,6 +194,7 @@ export class PostgresPool {
     const { lane, patienceMs } = terms;
     let over = false;
     if (lane === 'unit') this.#units += 1;
+    this.#patience.set(connection, patienceMs);
     const turn = {
       timedOut: () =>
         new PostgresTimeout(`a ${lane} took too long`, connection.usable && connection.unansweredMs >= patienceMs),
@@ -199,6 +202,7 @@ export class PostgresPool {
         if (over) return;
         over = true;
         if (lane === 'unit') this.#units -= 1;
+        this.#patience.delete(connection);
         this.#putBack(connection);
       },
       /** A unit must not commit any more. A read may still be answered, and saves its connection then. */
@@ -219,7 +223,8 @@ export class PostgresPool {
   /** Whether a job that waited since then did so for the server, and not for other jobs of this sidecar. */
   #isSilent(since: number, patienceMs: DurationMs): boolean {
     if (this.#open.size === 0) return this.#repliedAt < since;
-    return [...this.#open].every((connection) => connection.unansweredMs >= patienceMs);
+    const patienceWith = (connection: PostgresConnection) => Math.max(patienceMs, this.#patience.get(connection) ?? 0);
+    return [...this.#open].every((connection) => connection.unansweredMs >= patienceWith(connection));
   }
 
   #putBack(connection: PostgresConnection): void {

@@ -51,6 +51,36 @@ describe('an outage', () => {
     expect(await marks()).toEqual([]);
   });
 
+  it('is not a unit that waits for one of another sidecar while a read is slow, however many reads wait behind them', async () => {
+    await using other = start();
+    await using sidecar = start({ readTimeoutMs: 80 });
+    await Promise.all([1, 2].map(() => sidecar.executor.read('SELECT 1')));
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const holding = other.executor.unit(async (tx) => {
+      await tx.alone('realm', 'ann');
+      await held;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const waiting = sidecar.executor.unit(async (tx) => {
+      await tx.alone('realm', 'ann');
+      return 'done';
+    });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    try {
+      const slow = timed(() => sidecar.executor.read('SELECT pg_sleep(0.2)'));
+      const queued = await Promise.all([1, 2, 3, 4].map(() => timed(() => sidecar.executor.read('SELECT 1'))));
+      for (const { error } of [...queued, await slow]) expect(error).toMatchObject({ kind: 'unavailable' });
+      expect(sidecar.pool.breaker.up).toBe(true);
+    } finally {
+      release();
+      await holding;
+    }
+    expect(await waiting).toBe('done');
+  });
+
   it('of a killed server is known at once, and ends by itself', async () => {
     await using sidecar = start({ probeMs: 50 });
     await sidecar.executor.unit((tx) => tx.run(put, 'before', '1'));
