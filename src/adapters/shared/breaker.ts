@@ -28,6 +28,8 @@ export class Breaker {
   readonly #listeners = new Set<(state: DependencyState) => void>();
   #state: DependencyState;
   #failures = 0;
+  /** When the last failure was counted, by the monotonic clock. */
+  #failedAt = Number.NEGATIVE_INFINITY;
   #cancelProbe: (() => void) | undefined;
   #closed = false;
 
@@ -53,6 +55,7 @@ export class Breaker {
   async run<T>(work: () => Promise<T>): Promise<T> {
     const state = this.#state;
     if (!state.up) throw this.refusal();
+    const begun = this.#options.clock.monotonic();
     // What was begun before an outage says nothing of the time after it.
     const isOfNow = () => this.#state === state;
     try {
@@ -60,7 +63,8 @@ export class Breaker {
       if (isOfNow()) this.#failures = 0;
       return value;
     } catch (error) {
-      if (isOfNow() && this.#options.isOutage(error)) this.#failed(error);
+      // Calls that waited side by side met the same moment of trouble: together they count once.
+      if (isOfNow() && begun >= this.#failedAt && this.#options.isOutage(error)) this.#failed(error);
       throw error;
     }
   }
@@ -90,6 +94,7 @@ export class Breaker {
 
   #failed(error: unknown): void {
     this.#failures += 1;
+    this.#failedAt = this.#options.clock.monotonic();
     if (this.#failures >= this.#options.failures) this.trip(error);
   }
 

@@ -74,7 +74,8 @@ export class Receipts implements ReceiptAuthority {
     const read = async (keys: Keys) => keys.verifier.verify(token, { issuer, now: clock.now() });
     const keys = await this.#knownKeys();
     let payload = await read(keys);
-    if (!payload && clock.monotonic() - keys.readAt >= refreshMs) {
+    // Where no key was known yet, another sidecar may have made the first one since.
+    if (!payload && (keys.all.length === 0 || clock.monotonic() - keys.readAt >= refreshMs)) {
       this.#keys = undefined;
       payload = await read(await this.#knownKeys());
     }

@@ -70,6 +70,22 @@ describe('the breaker', () => {
     expect(breaker.up).toBe(true);
   });
 
+  it('counts calls that met the same trouble side by side once', async () => {
+    const { breaker, clock } = world();
+    const round = async () => {
+      const { promise: trouble, reject } = Promise.withResolvers<never>();
+      const calls = [1, 2, 3, 4, 5].map(() => breaker.run(() => trouble).catch(() => 'failed'));
+      clock.advance(50);
+      reject(new Outage('slow'));
+      await Promise.all(calls);
+    };
+    await round();
+    await round();
+    expect(breaker.up).toBe(true);
+    await round();
+    expect(breaker.up).toBe(false);
+  });
+
   it('takes a refusal for no sign of life: it may come from this side, as when a queue is full', async () => {
     const { breaker, fail, refuse } = world();
     await fail();
