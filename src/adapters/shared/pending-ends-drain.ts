@@ -178,6 +178,8 @@ export class PendingEndsDrain {
     if (!this.#isUp('postgres')) return;
     const waiting = new Map([...this.#known, ...(listed ?? []).map((end) => [end.id, end] as const)]);
     for (const end of waiting.values()) {
+      // Whoever else reaches both goes on with them, or the next start.
+      if (this.#stopped) return;
       const ended = await this.#endDurably(end);
       // Only what is durable is forgotten; it may be in the list no longer.
       if (listed) await pendingEnds.remove(end);
