@@ -26,7 +26,7 @@ export class DoomedSessions {
     this.#kept = kept;
   }
 
-  /** Half of them are there to stay. Resolves when Redis has a copy of each. */
+  /** Half of them are there to stay. Resolves when Redis has copies, and every sidecar has them in memory. */
   static async make(fleet: Fleet, name: string, count = 12): Promise<DoomedSessions> {
     const before = await copiesIn(fleet);
     const made = await Promise.all(
@@ -37,17 +37,21 @@ export class DoomedSessions {
     );
     const enough = async () => (await copiesIn(fleet)) >= before + made.length / 2;
     await eventually('Redis has copies', enough);
-    return new DoomedSessions(fleet, made.slice(0, count), made.slice(count));
+    const doomed = new DoomedSessions(fleet, made.slice(0, count), made.slice(count));
+    await Promise.all(made.flatMap((session) => [...fleet.sidecars.keys()].map((at) => doomed.#answer(at, session))));
+    return doomed;
   }
 
   /** Resolves when each end is acknowledged. */
   async end(): Promise<void> {
     await Promise.all(
-      this.#ended.map(({ sessionId, subject }, number) =>
-        this.#fleet
-          .client(number % 3)
-          .unary(SessionService.method.revokeSession, { session: { case: 'sessionId', value: sessionId }, subject }),
-      ),
+      this.#ended.map(async ({ sessionId, subject }, number) => {
+        const session = { case: 'sessionId' as const, value: sessionId };
+        const end = () =>
+          this.#fleet.client(number % 3).unary(SessionService.method.revokeSession, { session, subject });
+        const said = await insist(end);
+        if (said !== '') throw new Error(`${sessionId} could not be ended: ${said}`);
+      }),
     );
   }
 
@@ -64,17 +68,21 @@ export class DoomedSessions {
     return answers.flat();
   }
 
-  /** Who cannot tell is asked again: a database may be busy, but not for long. */
   async #answer(index: number, { token }: Doomed): Promise<string> {
     const client = this.#fleet.client(index);
-    for (let tries = 1; ; tries += 1) {
-      const answer = await client.unary(SessionService.method.validateSession, { token }).then(
-        () => 'good',
-        (error: unknown) => errorInfo(error).reason,
-      );
-      if (answer !== 'STORE_UNAVAILABLE' || tries === TRIES) return answer;
-      await pause(PAUSE_MS);
-    }
+    return (await insist(() => client.unary(SessionService.method.validateSession, { token }))) || 'good';
+  }
+}
+
+/** The reason of its error, or ''. Who cannot tell is asked again: a database may be busy, but not for long. */
+async function insist(call: () => Promise<unknown>): Promise<string> {
+  for (let tries = 1; ; tries += 1) {
+    const said = await call().then(
+      () => '',
+      (error: unknown) => errorInfo(error).reason || String(error),
+    );
+    if (said !== 'STORE_UNAVAILABLE' || tries === TRIES) return said;
+    await pause(PAUSE_MS);
   }
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect, vi } from 'vitest';
 import { AdminService, RunMode } from '#src/gen/sallyport/v1/admin_pb.js';
+import { DoomedSessions } from './doomed-sessions.ts';
 import type { Fleet } from './fleet.ts';
 import { centralEvents, verifyTrail, whenFlushed } from './fleet-trail.ts';
 import { type Call, violations } from './history-checker.ts';
@@ -197,16 +198,23 @@ interface Lasted extends ValidationTimes {
 
 /** The trouble from beginning to recovery. */
 async function once(fleet: Fleet, traffic: Traffic, trouble: Trouble): Promise<Lasted> {
-  const { lastsMs = 3_000, isShort = false } = trouble;
+  const { name, lastsMs = 3_000, isShort = false } = trouble;
+  const degrades = isShort ? [] : degradesOf(fleet, trouble);
+  const isKnownToAll = degrades.length === fleet.sidecars.length;
+  const doomed = isKnownToAll ? await DoomedSessions.make(fleet, `${name}-${Date.now()}`) : undefined;
   const from = performance.now();
-  const degrades = degradesOf(fleet, trouble);
   let knownFrom = Number.POSITIVE_INFINITY;
   let until = from;
   const times = await timedBy(fleet, async () => {
     await trouble.begin(traffic);
-    for (const index of isShort ? [] : degrades)
+    for (const index of degrades)
       await vi.waitFor(() => expectDegraded(fleet, index), { timeout: lastsMs, interval: 20 });
-    if (!isShort && degrades.length === fleet.sidecars.length) knownFrom = performance.now();
+    if (doomed) {
+      knownFrom = performance.now();
+      await doomed.end();
+      await pause(STEADILY_STALE_MS);
+      expect(await doomed.wrong(), 'a second after the ends').toEqual([]);
+    }
     await traffic.guess('ann', 12);
     await pause(Math.max(0, from + lastsMs - performance.now()));
     until = performance.now();
