@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import type { EventCommit, EventsTaken } from '#src/adapters/audit/contract.ts';
+import { claimsEffect } from '#src/adapters/audit/effects.ts';
 import { unavailable } from '#src/adapters/audit/unavailable.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import { Fault } from '#src/domain/faults.ts';
@@ -44,7 +45,9 @@ export class TrailCommit implements EventCommit, Pick<AuditLog, 'append'> {
   /** What these events say stands for itself, so nobody confirms it. */
   async append(events: readonly EventDraft[]): Promise<void> {
     if (events.length === 0) return;
-    if (this.#options.mode === 'strict') (await this.take(events)).confirm();
+    // What grants nothing is durable here: who was told otherwise would write it once more.
+    const isStrict = this.#options.mode === 'strict' && events.some(({ type }) => claimsEffect(type));
+    if (isStrict) (await this.take(events)).confirm();
     else await this.#admit(async () => void (await this.#write(events, 0)));
   }
 

@@ -257,6 +257,13 @@ describe('a strict trail', () => {
     expect((await trail.audit.status()).waiting?.events).toBe(0);
   });
 
+  it('does not have to wait for what grants nothing, so nobody writes it a second time', async () => {
+    const trail = await open({ mode: 'strict', flushTimeoutMs: 150, keyTimeoutMs: 50 });
+    central.condition = 'down';
+    await trail.audit.append([presentEvent('outage.entered', { outcome: 'FAILED' })]);
+    expect((await trail.audit.status()).waiting?.events).toBeGreaterThan(0);
+  });
+
   it('refuses what central storage does not take in time, says so in the trail, and recovers alone', async () => {
     const trail = await open({ mode: 'strict', flushTimeoutMs: 150, keyTimeoutMs: 50 });
     using _ = flushing(trail);
