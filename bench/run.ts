@@ -5,7 +5,9 @@ import type { Measurement } from './context.ts';
 import { asJson, type Row, table } from './row.ts';
 import { audit } from './rows/audit.ts';
 import { challenges } from './rows/challenges.ts';
+import { fleet } from './rows/fleet.ts';
 import { flush } from './rows/flush.ts';
+import { realmLog } from './rows/realm-log.ts';
 import { revocations } from './rows/revocations.ts';
 import { sharedChallenges } from './rows/shared-challenges.ts';
 import { sharedSessions } from './rows/shared-sessions.ts';
@@ -24,6 +26,8 @@ const MEASUREMENTS: readonly Measurement[] = [
   revocations,
   sharedChallenges,
   flush,
+  realmLog,
+  fleet,
 ];
 
 const { values: options } = parseArgs({

@@ -17,10 +17,13 @@ const people = everybody.slice(Number(from), Number(until));
 const sessions = Array.from({ length: Number(connections) }, () => newConnection(port));
 const action = { resource: 'accounts/42', action: 'transfer.create', details: { amount: '900 EUR', to: 'Eve' } };
 
-async function challenge(connection: ClientHttp2Session, person: Person): Promise<boolean> {
+/** Answers what went wrong, '' for nothing. */
+async function challenge(connection: ClientHttp2Session, person: Person): Promise<string> {
   const stream = new VerifyStream(connection);
   let approved = false;
+  let said: string | undefined = 'nothing';
   stream.onMessage = ({ event }) => {
+    said = event.case;
     if (event.case === 'challenge') {
       const totp = { code: code(person.secret) };
       stream.send({ command: { case: 'answer', value: { proof: { kind: { case: 'totp', value: totp } } } } });
@@ -31,11 +34,12 @@ async function challenge(connection: ClientHttp2Session, person: Person): Promis
   stream.send({
     command: { case: 'start', value: { subject: person.subject, action, sensitivity: Sensitivity.CRITICAL } },
   });
-  return (await stream.ended) === '0' && approved;
+  const status = await stream.ended;
+  return status === '0' && approved ? '' : `status ${status}, ${said}`;
 }
 
 const times: number[] = [];
-let failed = 0;
+const failures = new Map<string, number>();
 const waiting = people.values();
 const startedAt = performance.now();
 await Promise.all(
@@ -44,17 +48,19 @@ await Promise.all(
     if (!session) throw new Error('no connections');
     for (const person of waiting) {
       const at = performance.now();
-      if (!(await challenge(session, person))) failed += 1;
+      const wrong = await challenge(session, person);
+      if (wrong !== '') failures.set(wrong, (failures.get(wrong) ?? 0) + 1);
       times.push(performance.now() - at);
     }
   }),
 );
 const seconds = (performance.now() - startedAt) / 1000;
 for (const session of sessions) session.close();
+if (failures.size > 0) console.error(failures);
 const result = {
   perSecond: times.length / seconds,
   p50: percentile(times, 0.5),
   p99: percentile(times, 0.99),
-  failed,
+  failed: [...failures.values()].reduce((sum, count) => sum + count, 0),
 };
 process.stdout.write(`${JSON.stringify(result)}\n`);

@@ -1,5 +1,6 @@
 // gRPC by hand over node:http2, since a grpc-js client takes as much of the two cores as the server that is measured.
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2';
+import { setTimeout as pause } from 'node:timers/promises';
 import {
   create,
   type DescMethod,
@@ -11,6 +12,9 @@ import {
 
 /** Flag and length. */
 export const PREFIX_BYTES = 5;
+export const UNAVAILABLE = 14;
+const MOST_TRIES = 50;
+const AGAIN_MS = 20;
 
 export function newConnection(port: string | number): ClientHttp2Session {
   return connect(`http://127.0.0.1:${port}`, { settings: { enablePush: false } });
@@ -68,13 +72,17 @@ export function call<M extends DescMethod>(
   });
 }
 
-/** As `call`, and throws unless it succeeded. */
+/** As `call`, again while it is answered UNAVAILABLE, as applications do it. Throws unless it succeeds in the end. */
 export async function mustCall<M extends DescMethod>(
   connection: ClientHttp2Session,
   method: M,
   request: MessageInitShape<M['input']>,
 ): Promise<MessageShape<M['output']>> {
-  const { status, message } = await call(connection, method, request);
-  if (message === undefined) throw new Error(`${method.name} was answered with status ${status}`);
-  return message;
+  for (let tries = 1; ; tries += 1) {
+    const { status, message } = await call(connection, method, request);
+    if (message !== undefined) return message;
+    if (status !== UNAVAILABLE || tries >= MOST_TRIES)
+      throw new Error(`${method.name} was answered with status ${status}`);
+    await pause(AGAIN_MS);
+  }
 }

@@ -4,7 +4,7 @@ import type { ClientHttp2Session } from 'node:http2';
 import { setTimeout as pause } from 'node:timers/promises';
 import { SessionService } from '../../src/gen/sallyport/v1/session_pb.js';
 import { percentile } from '../row.ts';
-import { call, mustCall, newConnection } from './http2-calls.ts';
+import { call, mustCall, newConnection, UNAVAILABLE } from './http2-calls.ts';
 
 const [portA = '', portB = '', count, lanes, spreadMs] = process.argv.slice(2);
 const [a, b] = [newConnection(portA), newConnection(portB)];
@@ -15,7 +15,6 @@ const LIMIT_MS = 10_000;
 
 /** UNAUTHENTICATED. UNAVAILABLE, of a machine that is too busy, is a verdict on nothing. */
 const REFUSED = 16;
-const UNAVAILABLE = 14;
 
 let unavailable = 0;
 const sinceSent: number[] = [];
