@@ -1,5 +1,6 @@
 import type { ClientConfig } from 'pg';
 import { Breaker } from '#src/adapters/shared/breaker.ts';
+import { scheduleFairly } from '#src/adapters/shared/fair-timer.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock, Random } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
@@ -98,7 +99,7 @@ export class PostgresPool {
         start: (connection) => {
           cancel();
           const turn = this.#beginTurn(terms, connection);
-          cancel = clock.schedule(Math.max(0, since + terms.timeoutMs - clock.monotonic()), () => {
+          cancel = scheduleFairly(clock, Math.max(0, since + terms.timeoutMs - clock.monotonic()), () => {
             reject(turn.timedOut());
             turn.giveUp();
           });
@@ -116,7 +117,7 @@ export class PostgresPool {
           reject(error);
         },
       };
-      let cancel = clock.schedule(terms.timeoutMs, () => {
+      let cancel = scheduleFairly(clock, terms.timeoutMs, () => {
         this.#waiting.drop(job);
         reject(new PostgresTimeout('no connection became free in time', this.#isSilent(since, terms.patienceMs)));
       });
@@ -210,7 +211,7 @@ export class PostgresPool {
         if (over) return;
         const waited = connection.unansweredMs;
         if (lane === 'read' && waited > 0 && waited < patienceMs) {
-          clock.schedule(patienceMs - waited, turn.giveUp);
+          scheduleFairly(clock, patienceMs - waited, turn.giveUp);
           return;
         }
         connection.destroy(turn.timedOut());

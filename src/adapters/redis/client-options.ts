@@ -63,7 +63,8 @@ function failFast(target: RedisTarget): ServerOptions {
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
-    commandTimeout: timeoutMs,
+    // The limit of a call is the connection's own; this one only ends what nobody waits for any more.
+    commandTimeout: 2 * timeoutMs,
     connectTimeout: connectLimit(timeoutMs),
     socketTimeout: connectLimit(timeoutMs),
     // A frozen server does not say goodbye.

@@ -5,6 +5,7 @@ import type { DependencyState } from '#src/ports/dependencies.ts';
 import type { Clock, Random } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { Breaker } from '../shared/breaker.ts';
+import { scheduleFairly } from '../shared/fair-timer.ts';
 import { clusterOptions, connectLimit, type RedisTarget, serverOptions, subscriberOptions } from './client-options.ts';
 import { Cluster, Redis } from './driver.ts';
 import { failureOf, isOutage, RedisFailure, refusesWrites } from './failure.ts';
@@ -184,7 +185,7 @@ export class RedisConnection {
   #limited<T>(work: () => Promise<T>): Promise<T> {
     if (this.#client.status !== 'ready') return Promise.reject(this.#lastFailure ?? new RedisFailure('CLOSED'));
     return new Promise((resolve, reject) => {
-      const cancel = this.#options.clock.schedule(this.#options.target.timeoutMs, () =>
+      const cancel = scheduleFairly(this.#options.clock, this.#options.target.timeoutMs, () =>
         reject(new RedisFailure('TIMEOUT')),
       );
       work().then(
