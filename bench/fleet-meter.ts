@@ -64,9 +64,10 @@ export async function readMeter(stores: Stores, sidecars: readonly Sidecar[]): P
 
 function cpuMs(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => {
-    // After the name, which may hold anything: state, ppid …; utime and stime are the 12th and 13th of them.
+    // After the name, which may hold anything: state, ppid …; from the 12th on utime, stime, and those of children that
+    // have ended.
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
-    return sum + (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+    return fields.slice(11, 15).reduce((all, ticks) => all + Number(ticks) * MS_PER_TICK, sum);
   }, 0);
 }
 
