@@ -102,7 +102,6 @@ export class PostgresExecutor implements SqlExecutor {
     try {
       value = await work(unit);
       await unit.hasBegun();
-      await unit.hasBegun();
     } catch (error) {
       await unit.rollback();
       throw error;
