@@ -47,7 +47,13 @@ try {
   for (const { name, measure } of chosen) {
     const note = (text: string) => void process.stderr.write(`bench: ${name}: ${text}\n`);
     note('measuring …');
-    rows.push(...(await measure({ quick: options.quick, bare, note })));
+    try {
+      rows.push(...(await measure({ quick: options.quick, bare, note })));
+    } catch (error) {
+      // The others are not lost for it.
+      note(`failed: ${error instanceof Error ? error.stack : error}`);
+      process.exitCode = 1;
+    }
   }
   process.stdout.write(`${table(rows)}\n`);
   if (options.json !== undefined) writeFileSync(options.json, asJson(rows));

@@ -32,7 +32,7 @@ export const fleet: Measurement = {
   name: 'fleet',
   async measure({ quick, note }) {
     const sizes = quick ? [1, 4] : [1, 4, 12, 24];
-    const seconds = quick ? 5 : 12;
+    const seconds = quick ? 5 : 10;
     await using stores = await Stores.start({ postgresSettings: METERED });
     await prepareMeter(stores);
     const costs: Cost[] = [];

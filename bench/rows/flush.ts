@@ -14,7 +14,7 @@ export const flush: Measurement = {
   async measure({ quick, note }) {
     await using stores = await Stores.start({ redis: false });
     const bareUrl = stores.postgres.url(DATABASE, ROLES.owner);
-    const events = quick ? 10_000 : 60_000;
+    const events = quick ? 10_000 : 40_000;
     const results: { readonly ours: number; readonly bare: number }[] = [];
     for (let round = 0; round < (quick ? 2 : 5); round += 1) {
       const directory = newDirectory();

@@ -13,11 +13,11 @@ export const realmLog: Measurement = {
   async measure({ quick, note }) {
     await using stores = await Stores.start({ redis: false });
     const run = async (realms: number) => {
-      const args = [stores.url, stores.keysFile, quick ? 200 : 1_000, SIDECARS, realms, DURABLE_MS].map(String);
+      const args = [stores.url, stores.keysFile, quick ? 200 : 600, SIDECARS, realms, DURABLE_MS].map(String);
       return (await runScript<{ perSecond: number }>('bench/clients/ends.ts', args)).perSecond;
     };
     const results: { readonly one: number; readonly many: number }[] = [];
-    for (let round = 0; round < (quick ? 2 : 5); round += 1) {
+    for (let round = 0; round < (quick ? 2 : 3); round += 1) {
       const pair = { one: await run(1), many: await run(SIDECARS) };
       results.push(pair);
       note(`${pair.one.toFixed(0)} ends/s in one realm, ${pair.many.toFixed(0)}/s in ${SIDECARS}`);

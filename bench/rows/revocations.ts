@@ -52,15 +52,16 @@ async function measured({ bare, quick, note }: Context, way: Way): Promise<reado
     : { SHARING_POSTGRES: await bareTable(stores) };
   const servers = [new Script(bare('sharing'), [], sharing), new Script(bare('sharing'), [], sharing)] as const;
   try {
-    const bareports = [Number(await servers[0].line()), Number(await servers[1].line())];
+    const barePorts = [Number(await servers[0].line()), Number(await servers[1].line())];
     const run = (ports: readonly number[], count: number) =>
       runScript<Result>('bench/clients/revocations.ts', [...ports, count, way.lanes, way.spreadMs].map(String));
     const ours = [a.grpcPort, b.grpcPort];
     await run(ours, 20);
-    await run(bareports, 20);
+    await run(barePorts, 20);
+    const count = quick ? 100 : 200;
     const results: { readonly ours: Result; readonly bare: Result }[] = [];
     for (let round = 0; round < (quick ? 1 : 3); round += 1) {
-      const pair = { ours: await run(ours, quick ? 100 : 400), bare: await run(bareports, quick ? 100 : 400) };
+      const pair = { ours: await run(ours, count), bare: await run(barePorts, count) };
       results.push(pair);
       const { sent, answered } = pair.ours;
       note(

@@ -26,9 +26,9 @@ const CONNECTIONS = 4;
 export const sharedChallenges: Measurement = {
   name: 'shared-challenges',
   async measure(context) {
-    const rounds = context.quick ? 2 : 5;
-    const perRound = context.quick ? 200 : 1_000;
-    const across = context.quick ? 100 : 400;
+    const rounds = context.quick ? 2 : 4;
+    const perRound = context.quick ? 200 : 600;
+    const across = context.quick ? 100 : 250;
     await using stores = await Stores.start();
     // One round more, to warm up.
     const people = await seedSharedPeople(stores, (rounds + 1) * perRound + rounds * across);
@@ -59,15 +59,23 @@ async function whole(
     const results: Pair<Result>[] = [];
     for (let round = 0; round <= rounds; round += 1) {
       const pair = { ours: await run(sidecar.grpcPort, round), bare: await run(echoPort, round) };
-      if (pair.ours.failed > 0) throw new Error(`${pair.ours.failed} challenges were not approved`);
       note(
-        `${pair.ours.perSecond.toFixed(0)}/s, p99 ${pair.ours.p99.toFixed(1)} ms; bare ${pair.bare.perSecond.toFixed(0)}/s`,
+        `${pair.ours.perSecond.toFixed(0)}/s, p99 ${pair.ours.p99.toFixed(1)} ms, ${pair.ours.failed} told to come again; bare ${pair.bare.perSecond.toFixed(0)}/s`,
       );
       if (round > 0) results.push(pair);
     }
     return [
       row('whole TOTP challenges, shared', 'challenges/s', results, ({ perSecond }) => perSecond),
       row(`p99 of a challenge, shared, ${IN_FLIGHT} in flight`, 'ms', results, ({ p99 }) => p99),
+      {
+        name: 'those of them told to come again',
+        value: (results.reduce((sum, { ours }) => sum + ours.failed, 0) / (results.length * perRound)) * 100,
+        unit: '%',
+        baseline: null,
+        ratio: null,
+        goal: '0 %',
+        met: results.every(({ ours }) => ours.failed === 0),
+      },
     ];
   } finally {
     await echo.stop();

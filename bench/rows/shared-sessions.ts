@@ -63,13 +63,13 @@ async function compared(
       get: Number(await echoWithGet.line()),
     };
     const target = { path: VALIDATE_PATH, message: request };
-    const full = { ...target, connections: 4, inFlight: 16, requests: quick ? 10_000 : 40_000 };
-    const rounds = await inTurns(ports, full, quick ? 3 : 7);
+    const full = { ...target, connections: 4, inFlight: 16, requests: quick ? 10_000 : 25_000 };
+    const rounds = await inTurns(ports, full, quick ? 3 : 5);
     for (const { memory, redis, echo, get } of rounds)
       note(
         `memory ${rate(memory).toFixed(0)}/s, Redis ${rate(redis).toFixed(0)}/s, echo ${rate(echo).toFixed(0)}/s, echo with GET ${rate(get).toFixed(0)}/s`,
       );
-    const single = { ...target, connections: 1, inFlight: 1, requests: quick ? 2_000 : 5_000, latencies: true };
+    const single = { ...target, connections: 1, inFlight: 1, requests: quick ? 2_000 : 3_000, latencies: true };
     const alone = await inTurns(ports, single, quick ? 3 : 5);
     const memory = medianOf(rounds, rate, 'memory', 'echo');
     const redis = medianOf(rounds, rate, 'redis', 'echo');
