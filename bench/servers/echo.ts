@@ -8,7 +8,6 @@ import {
   type ServerUnaryCall,
   type sendUnaryData,
 } from '@grpc/grpc-js';
-import { Redis } from 'ioredis';
 import {
   ChallengeService,
   ChallengeState,
@@ -29,8 +28,14 @@ const response = fromBinary(ValidateSessionResponseSchema, sample);
 /** As much as the sealed copy of a session has. */
 const COPY_BYTES = 600;
 const { ECHO_REDIS: redisPort } = process.env;
-const redis = redisPort === undefined ? undefined : new Redis(Number(redisPort), '127.0.0.1');
+const redis = redisPort === undefined ? undefined : await connected(Number(redisPort));
 await redis?.set('bare', Buffer.alloc(COPY_BYTES));
+
+/** Loaded only where it is used: the others are measured without it. */
+async function connected(port: number) {
+  const { Redis } = await import('ioredis');
+  return new Redis(port, '127.0.0.1');
+}
 
 const server = new Server();
 server.addService(
