@@ -26,7 +26,7 @@ const SETTLED_MS = 15_000;
  */
 export async function balance(fleet: Fleet, told: Acknowledged, options: BalanceOptions = {}): Promise<Balance> {
   const balanced = await vi.waitFor(() => balanceNow(fleet, told, options), { timeout: SETTLED_MS, interval: 300 });
-  const { verdict } = await verifyTrail(fleet.postgres);
+  const verdict = await verifyTrail(fleet);
   expect(verdict).toMatchObject({ intact: true });
   expect(verdict.rows).toBeGreaterThanOrEqual(balanced.events.length);
   return balanced;

@@ -1,12 +1,15 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { parseRecord } from '#src/adapters/audit/record.ts';
-import { CentralChains } from '#src/adapters/central/central-chains.ts';
-import { TrailDatabase } from '#src/adapters/central/database.ts';
-import { type CentralVerdict, verifyCentral } from '#src/adapters/central/verify-central.ts';
+import type { Verdict } from '#src/ports/audit.ts';
 import { DATABASE, ROLES } from '../../scripts/servers/central-database.ts';
 import type { PostgresServer } from '../../scripts/servers/postgres.ts';
-import { openPool } from './central-trail.ts';
 import { eventually } from './eventually.ts';
 import type { Fleet } from './fleet.ts';
+import { projectRoot } from './sidecar.ts';
+
+const run = promisify(execFile);
 
 /** An event as PostgreSQL holds it, without the personal part. */
 export interface CentralEvent {
@@ -65,9 +68,16 @@ export async function bufferOf(fleet: Fleet, index: number) {
   return { durable: gauge('durable_sequence'), flushed: gauge('flushed_sequence'), bytes: gauge('buffer_bytes') };
 }
 
-/** Checks every chain over a connection of its own. To be called in a test. */
-export function verifyTrail(postgres: PostgresServer): Promise<CentralVerdict> {
-  const database = new TrailDatabase({ pool: openPool(postgres.url(DATABASE, ROLES.owner)) });
-  const chains = new CentralChains({ read: (sql, ...params) => database.read(60_000, sql, ...params) });
-  return verifyCentral(chains, { chainId: '' });
+/** Has the built program verify all chains as a person would. Throws with what it said when its exit code is not 0. */
+export async function verifyTrail(fleet: Fleet): Promise<Verdict> {
+  const args = ['audit', 'verify', '--central', '--json'];
+  const { stdout } = await run(process.execPath, [join(projectRoot, 'dist/main.mjs'), ...args], {
+    cwd: fleet.sidecar(0).dataDir,
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      SALLYPORT_POSTGRES_URL: fleet.postgres.url(DATABASE, ROLES.state),
+      SALLYPORT_POSTGRES_TLS: 'off',
+    },
+  });
+  return JSON.parse(stdout) as Verdict;
 }

@@ -130,7 +130,7 @@ async function checkTrail(fleet: Fleet, { record }: Traffic): Promise<void> {
   ]).toEqual([]);
   for (const [id, times] of Map.groupBy(record.steppedUp, (sessionId) => sessionId))
     expect(count('session.stepped_up', 'sessionId', id)).toBe(times.length);
-  expect((await verifyTrail(fleet.postgres)).verdict).toMatchObject({ intact: true, rows: events.length });
+  expect(await verifyTrail(fleet)).toMatchObject({ intact: true, rows: events.length });
 }
 
 /** Outages of Redis from their beginning to their end, by sidecar. */

@@ -70,7 +70,7 @@ describe('sidecars that are killed with SIGKILL', () => {
     expect(alarms.map(({ chainId }) => chainId)).toEqual([added[0]?.chain_id]);
     expect(load.wrong).toEqual([]);
     await balance(fleet, load.acknowledged, { mayBeUncertain: true });
-    expect((await verifyTrail(fleet.postgres)).verdict).toMatchObject({ intact: true });
+    expect(await verifyTrail(fleet)).toMatchObject({ intact: true });
   });
 });
 

@@ -139,7 +139,7 @@ describe('three sidecars whose Redis and PostgreSQL go away and come back, in an
         .toBe(0);
     }
     await whenFlushed(fleet);
-    expect((await verifyTrail(fleet.postgres)).verdict).toMatchObject({ intact: true });
+    expect(await verifyTrail(fleet)).toMatchObject({ intact: true });
   });
 });
 

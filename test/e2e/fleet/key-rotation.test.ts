@@ -55,7 +55,7 @@ describe('two sidecars that get a new key', () => {
     }
     // The seed that was sealed under the old key.
     expect(await approvedTransfer(fleet.client(1), ada)).not.toBe('');
-    expect((await verifyTrail(fleet.postgres)).verdict).toMatchObject({ intact: true });
+    expect(await verifyTrail(fleet)).toMatchObject({ intact: true });
   });
 
   it('in one step grant nothing where the key is missing, and go on there once it is known', async () => {

@@ -13,6 +13,7 @@ import { Fleet } from '../../support/fleet.ts';
 import { BY_SENSITIVITY, type OutageCalls, prepareOutageCalls } from '../../support/outage-calls.ts';
 import { AWAY, DEFAULT_LIMITS, outageCells, STRICT_LIMITS } from '../../support/outage-cells.ts';
 import { PATIENT } from '../../support/patient-settings.ts';
+import { awaySteps } from '../../support/people.ts';
 import { apiOver, type WireAnswer, WireClient } from '../../support/wire-answers.ts';
 
 /** RPCs whose request holds a code, by the number of codes that its preparation uses before. */
@@ -111,6 +112,7 @@ describe.each(Object.entries(SETTINGS))('the outage table with real servers and 
       const api = apiOver(fleet.operator(0));
       const prepare = async (rpcs: Iterable<string>) => {
         for (const rpc of rpcs) {
+          await awaySteps(3_000);
           const suffix = `-${outage}-${rpc.replace('/', '-').toLowerCase()}`;
           calls.set(rpc, await prepareOutageCalls(api, rpc, { authenticator: authenticatorFor(rpc), suffix }));
         }
@@ -182,6 +184,10 @@ describe.each(Object.entries(SETTINGS))('the outage table with real servers and 
       await eventually('all is back', async () => (await info()).mode === RunMode.SHARED, 10_000);
       expect((await page('/readyz')).text).not.toContain('degraded');
       await eventually('health is back', async () => (await health('readiness')) === ServingStatus.SERVING, 2_000);
+      // Where sessions may have been ended unheard, their sidecars have a moment to say so.
+      const { token } = prepared('SessionService/ValidateSession');
+      const isGood = async () => (await ask(wire, 'SessionService/ValidateSession', { token })).code === status.OK;
+      await eventually('sessions are judged again', isGood, outage === 'both' ? 6_000 : 1_000);
       for (const cell of cells.filter(({ course }) => course !== 'goes_on')) {
         const answer = await again(cell);
         expect(answer, cell.name).toMatchObject({ code: status.OK, degraded: '' });

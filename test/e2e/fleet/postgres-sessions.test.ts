@@ -223,6 +223,6 @@ describe('three sidecars that have lost PostgreSQL, and have Redis', () => {
       const ends = events.filter((event) => event.type === 'session.ended' && event.sessionId === id);
       expect(ends.filter((event) => !named.has(event.id))).toHaveLength(1);
     }
-    expect((await verifyTrail(fleet.postgres)).verdict).toMatchObject({ intact: true });
+    expect(await verifyTrail(fleet)).toMatchObject({ intact: true });
   });
 });
