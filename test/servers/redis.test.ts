@@ -95,10 +95,12 @@ describe('Redis with Sentinels', () => {
       });
       return (await client.get('a')) ?? undefined;
     };
-    expect(await until('the value', read, { stepMs: 50 })).toBe('1');
+    expect(await until('the value', read, { limitMs: 20_000, stepMs: 50 })).toBe('1');
     await old.restart();
     const replica = () => old.cli('ROLE').then((role) => (role.startsWith('slave') ? role : undefined));
-    expect(await until('the old master as a replica', replica, { stepMs: 50 })).toContain(String(master.port));
+    expect(await until('the old master as a replica', replica, { limitMs: 40_000, stepMs: 50 })).toContain(
+      String(master.port),
+    );
   });
 });
 

@@ -33,7 +33,7 @@ const SHARE = 0.01;
  */
 const BUSY = 3;
 const HELD_UP_MS = 20;
-const HELD_UP_SHARE = 0.15;
+const HELD_UP_SHARE = 0.5;
 const AGAIN = 2;
 /** Of what is asked during the trouble, at most so much is refused, for PostgreSQL may be slow then: not all, nor most. */
 const REFUSED = 0.3;

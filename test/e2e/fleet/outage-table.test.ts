@@ -133,7 +133,8 @@ describe.each(Object.entries(SETTINGS))('the outage table with real servers and 
     it.each(cells)('$name: $course', async (cell) => {
       const answer = await again(cell);
       expect(answer.degraded).toBe(away);
-      expect(answer.to - answer.from, 'milliseconds').toBeLessThan(1_000);
+      // Far above what it takes, far below what waiting for a server that is away would take.
+      expect(answer.to - answer.from, 'milliseconds').toBeLessThan(3_000);
       if (cell.course === 'goes_on') {
         expect(answer).toMatchObject({ code: status.OK });
         return;
@@ -187,7 +188,7 @@ describe.each(Object.entries(SETTINGS))('the outage table with real servers and 
       // Where sessions may have been ended unheard, their sidecars have a moment to say so.
       const { token } = prepared('SessionService/ValidateSession');
       const isGood = async () => (await ask(wire, 'SessionService/ValidateSession', { token })).code === status.OK;
-      await eventually('sessions are judged again', isGood, outage === 'both' ? 6_000 : 1_000);
+      await eventually('sessions are judged again', isGood, outage === 'both' ? 10_000 : 5_000);
       for (const cell of cells.filter(({ course }) => course !== 'goes_on')) {
         const answer = await again(cell);
         expect(answer, cell.name).toMatchObject({ code: status.OK, degraded: '' });

@@ -1,4 +1,5 @@
 import { Fleet, type FleetOptions } from '../../support/fleet.ts';
+import { PATIENT } from '../../support/patient-settings.ts';
 import { describeRaces } from '../races.contract.ts';
 
 const overFleet = (options: FleetOptions) => async () => {
@@ -15,5 +16,8 @@ const overFleet = (options: FleetOptions) => async () => {
   };
 };
 
-describeRaces('three sidecars over Redis and PostgreSQL', overFleet({}));
-describeRaces('three sidecars without Redis, through a pooler', overFleet({ redis: 'none', pooler: true }));
+/** Fifty at once on a busy machine: what is slow must not be taken for a refusal. */
+const settings = { ...PATIENT, SALLYPORT_POSTGRES_TIMEOUT: '10s' };
+
+describeRaces('three sidecars over Redis and PostgreSQL', overFleet({ settings }));
+describeRaces('three sidecars without Redis, through a pooler', overFleet({ settings, redis: 'none', pooler: true }));
