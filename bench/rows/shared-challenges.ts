@@ -27,8 +27,8 @@ export const sharedChallenges: Measurement = {
   name: 'shared-challenges',
   async measure(context) {
     const rounds = context.quick ? 2 : 4;
-    const perRound = context.quick ? 200 : 600;
-    const across = context.quick ? 100 : 250;
+    const perRound = context.quick ? 200 : 400;
+    const across = context.quick ? 100 : 200;
     await using stores = await Stores.start();
     // One round more, to warm up.
     const people = await seedSharedPeople(stores, (rounds + 1) * perRound + rounds * across);
