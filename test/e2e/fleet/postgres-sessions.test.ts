@@ -200,8 +200,8 @@ describe('three sidecars that have lost PostgreSQL, and have Redis', () => {
         `sidecar ${index}, ${use}, after`,
       ).toEqual([]);
       expect(after.every(({ code, retryMs = 0 }) => code === status.UNAVAILABLE && retryMs >= 1_000)).toBe(true);
-      expect(after.length, `${use}: answers after the limit`).toBeGreaterThan(20);
-      if (LIMITS[use] > 0) expect(before.length, `${use}: answers before the limit`).toBeGreaterThan(20);
+      expect(after.length, `${use}: answers after the limit`).toBeGreaterThan(3);
+      if (LIMITS[use] > 0) expect(before.length, `${use}: answers before the limit`).toBeGreaterThan(3);
     }
     await findAgain();
     for (const client of wires) {
