@@ -1,5 +1,4 @@
 import { type Challenge, isTerminal } from '#src/domain/challenge.ts';
-import { Fault } from '#src/domain/faults.ts';
 import type {
   ApproveChallenge,
   BurnReceipt,
@@ -11,6 +10,7 @@ import type { Dependencies } from '#src/ports/dependencies.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { Background } from './background.ts';
 import type { ChallengeCopies } from './contract.ts';
+import { isStoreAway } from './store-away.ts';
 
 /** Copies on their way to Redis at once; what is above is not copied. */
 const MAX_WRITING = 256;
@@ -108,8 +108,4 @@ export class FrontedChallengeStore implements ChallengeStore {
       return undefined;
     }
   }
-}
-
-function isStoreAway(error: unknown): boolean {
-  return error instanceof Fault && error.reason === 'STORE_UNAVAILABLE';
 }

@@ -1,4 +1,4 @@
-import { Fault } from '#src/domain/faults.ts';
+import type { Fault } from '#src/domain/faults.ts';
 import { livenessAt, type Session } from '#src/domain/session.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Dependencies } from '#src/ports/dependencies.ts';
@@ -16,6 +16,7 @@ import type { News, PendingEnd, SessionCopies } from './contract.ts';
 import { inForceNotDurable, newsOf, type PendingEndsDrain } from './pending-ends-drain.ts';
 import type { SessionCopyKeeper } from './session-copy-keeper.ts';
 import type { SessionFence } from './session-fence.ts';
+import { isStoreAway } from './store-away.ts';
 import { atMost } from './time-limit.ts';
 
 /** The longest that the answer to an end waits for the news of it. */
@@ -66,12 +67,13 @@ export class FrontedSessionStore implements SessionStore {
     const copied = await this.#copied(realm, tokenDigest);
     if (copied) return copied;
     const point = fence.position(realm);
+    const knewNone = pending?.knowsNone;
     const session = await store.findByTokenDigest(realm, tokenDigest);
     if (!session || session.endReason !== undefined) return session;
     if (pending && !pending.settled) {
       if (await pending.isEnded(session)) return endedByPending(session);
-      // It may have become durable between the two questions.
-      return store.findByTokenDigest(realm, tokenDigest);
+      // One that is known may have become durable between the two questions.
+      return knewNone && pending.knowsNone ? session : store.findByTokenDigest(realm, tokenDigest);
     }
     keeper.read(session, point);
     return session;
@@ -192,8 +194,4 @@ function endedByPending(session: Session): Session {
 /** These follow from the clock, so there is nothing to put in force. */
 function isByTime({ reason }: EndSessions): boolean {
   return reason === 'EXPIRED' || reason === 'IDLE' || reason === 'EVICTED';
-}
-
-function isStoreAway(error: unknown): boolean {
-  return error instanceof Fault && error.reason === 'STORE_UNAVAILABLE';
 }

@@ -99,6 +99,11 @@ export class PendingEndsDrain {
     return this.#settled;
   }
 
+  /** True while no end is known here and nobody can be asked for others: `isEnded` goes by nothing then. */
+  get knowsNone(): boolean {
+    return this.#known.size === 0 && this.#hearsay.size === 0 && !this.#isUp('redis');
+  }
+
   /**
    * Whether memory may be answered from as far as pending ends go. While PostgreSQL is back and Redis is there, only once
    * all are durable; without Redis nobody could say, and this sidecar goes by those it has seen, once others have had

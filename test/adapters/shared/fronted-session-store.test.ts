@@ -50,6 +50,17 @@ describe('a session that is looked up', () => {
     expect(redis.sessions.size).toBe(1);
   });
 
+  it('is read from the database once while Redis is away, since no end can be pending unknown to this sidecar', async () => {
+    const { a, b, database } = await world();
+    const session = await a.create();
+    await settle();
+    b.loseRedis();
+    b.cache.clear();
+    const before = database.count('findByTokenDigest');
+    expect(await b.sessions.findByTokenDigest(REALM, session.tokenDigest)).toEqual(session);
+    expect(database.count('findByTokenDigest')).toBe(before + 1);
+  });
+
   it('is never taken from a copy of another token or another realm', async () => {
     const { a, b, redis } = await world();
     const [one, two] = [await a.create(), await a.create()];
