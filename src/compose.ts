@@ -80,7 +80,6 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
       clock,
       random,
       log,
-      instanceId,
       onFatal,
       metrics: () => live?.metrics,
       note: (type, outcome, facts) =>
@@ -178,7 +177,7 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
   };
   return {
     addresses: transport.addresses,
-    notices: [...keys.notices, ...storage.notices],
+    notices: keys.notices,
     stop,
     [Symbol.asyncDispose]: () => stop(0),
   };

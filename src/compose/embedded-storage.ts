@@ -21,7 +21,6 @@ export async function openEmbeddedStorage(deps: StorageDependencies): Promise<St
     signals: new MemorySignals({ log }),
     dependencies: NO_DEPENDENCIES,
     gauges: [],
-    notices: [],
     [Symbol.asyncDispose]: () => local[Symbol.asyncDispose](),
   };
 }

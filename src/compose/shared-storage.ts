@@ -12,7 +12,8 @@ import { PostgresExecutor } from '#src/adapters/postgres/postgres-executor.ts';
 import { PostgresPool } from '#src/adapters/postgres/postgres-pool.ts';
 import { requireRights, requireSchema } from '#src/adapters/postgres/require-schema.ts';
 import { keyRingFingerprint } from '#src/adapters/secrets/key-ring.ts';
-import { makeSharedRoom, type SharedFront } from '#src/adapters/shared/shared-room.ts';
+import { makeSharedRoom } from '#src/adapters/shared/shared-room.ts';
+import { StoreDependencies } from '#src/adapters/shared/store-dependencies.ts';
 import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
 import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
@@ -23,7 +24,7 @@ import { Fault } from '#src/domain/faults.ts';
 import { longestWithoutPostgres } from '#src/domain/outage.ts';
 import { MINUTE, SECOND } from '#src/domain/time.ts';
 import { postgresMigrations } from '#src/gen/sql/migrations.js';
-import type { Dependencies, DependencyState } from '#src/ports/dependencies.ts';
+import type { RedisFront } from './redis-front.ts';
 import type { Storage, StorageDependencies } from './storage.ts';
 
 /** How long a start waits for a PostgreSQL that is away before it gives up, so that whoever started it hears of it. */
@@ -110,7 +111,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
   const clocks = stack.adopt(new ClockWatch({ sql, clock, log, skewMs }), (made) => made.stop());
 
   const redis = config.redis.mode === 'off' ? undefined : stack.use(await openFront(deps));
-  const dependencies = new StoreDependencies(pool, redis?.connection);
+  const dependencies = new StoreDependencies(redis ? [redis.connection, pool.breaker] : [pool.breaker]);
   const room = makeSharedRoom({
     sessions: new SqlSessionStore(sql, box),
     challenges: new SqlChallengeStore(sql),
@@ -162,7 +163,6 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
     signals: room.signals,
     dependencies,
     gauges: [clocks.gauge],
-    notices: [],
     async [Symbol.asyncDispose]() {
       // What is durable here should be there too before this sidecar is gone.
       const { left } = await flusher.drain(FLUSH_TIMEOUT);
@@ -231,41 +231,7 @@ async function whenThere<T>(
   }
 }
 
-interface OpenFront extends AsyncDisposable {
-  readonly connection: {
-    readonly state: DependencyState;
-    onChange(listener: (state: DependencyState) => void): () => void;
-  };
-  readonly front: SharedFront;
-}
-
-async function openFront(deps: StorageDependencies): Promise<OpenFront> {
+async function openFront(deps: StorageDependencies): Promise<RedisFront> {
   const { openRedisFront } = await import('./redis-front.ts');
   return await openRedisFront(deps);
-}
-
-type Watched = OpenFront['connection'];
-
-/** PostgreSQL, and Redis where there is one. */
-class StoreDependencies implements Dependencies {
-  readonly #watched: readonly Watched[];
-
-  constructor(pool: PostgresPool, redis: Watched | undefined) {
-    this.#watched = redis ? [redis, pool.breaker] : [pool.breaker];
-  }
-
-  get states(): readonly DependencyState[] {
-    return this.#watched.map(({ state }) => state);
-  }
-
-  state(name: DependencyState['name']): DependencyState | undefined {
-    return this.#watched.find(({ state }) => state.name === name)?.state;
-  }
-
-  onChange(listener: (state: DependencyState) => void): () => void {
-    const forget = this.#watched.map((one) => one.onChange(listener));
-    return () => {
-      for (const each of forget) each();
-    };
-  }
 }

@@ -21,8 +21,6 @@ export interface StorageDependencies {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** Tells this sidecar from others while it runs. */
-  readonly instanceId: string;
   /** The files of this sidecar are gone for good; the process has to stop. */
   readonly onFatal: (error: Error) => void;
   /** Is there once the storage is open: what comes before is nobody's session. */
@@ -46,6 +44,4 @@ export interface Storage extends AsyncDisposable {
   readonly signals: Signals;
   readonly dependencies: Dependencies;
   readonly gauges: readonly Gauge[];
-  /** What a person has to know of this start. */
-  readonly notices: readonly string[];
 }

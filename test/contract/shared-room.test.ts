@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
 import { makeSharedRoom } from '#src/adapters/shared/shared-room.ts';
+import { StoreDependencies } from '#src/adapters/shared/store-dependencies.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
 import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
 import { systemClock, systemRandom } from '#src/adapters/system.ts';
@@ -10,7 +11,6 @@ import { livenessAt, type Session } from '#src/domain/session.ts';
 import { SessionCache } from '#src/services/sessions/session-cache.ts';
 import { PostgresServer } from '../../scripts/servers/postgres.ts';
 import { type RedisServer, startRedis } from '../../scripts/servers/redis.ts';
-import { dependenciesOf } from '../support/dependencies-of.ts';
 import { eventually } from '../support/eventually.ts';
 import { SILENT, TEST_RING } from '../support/local-stores.ts';
 import { MemoryTrail } from '../support/memory-trail.ts';
@@ -51,7 +51,7 @@ async function sidecar(withRedis = true) {
       pendingEnds: front.ends,
       news: front.news,
     },
-    dependencies: dependenciesOf(front ? [pool.breaker, front.connection] : [pool.breaker]),
+    dependencies: new StoreDependencies(front ? [pool.breaker, front.connection] : [pool.breaker]),
     realms: [REALM],
     longestOutageMs: 60_000,
     lookTimeoutMs: 400,

@@ -1,9 +1,9 @@
 import type { RedisTarget } from '#src/adapters/redis/client-options.ts';
 import { makeSharedRoom } from '#src/adapters/shared/shared-room.ts';
+import { StoreDependencies } from '#src/adapters/shared/store-dependencies.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
 import { systemRandom } from '#src/adapters/system.ts';
 import type { PostgresServer } from '../../scripts/servers/postgres.ts';
-import { dependenciesOf } from './dependencies-of.ts';
 import { SILENT } from './local-stores.ts';
 import { MemoryTrail } from './memory-trail.ts';
 import { newDatabase, openExecutor, type Stores, storesOver, takingTurns } from './postgres-stores.ts';
@@ -25,7 +25,7 @@ async function openSidecar(url: string, trail: MemoryTrail, target: RedisTarget)
     sessions: stores.sessions,
     challenges: new SqlChallengeStore(executor),
     front: { sessions: front.sessions, challenges: front.challenges, pendingEnds: front.ends, news: front.news },
-    dependencies: dependenciesOf([front.connection, pool.breaker]),
+    dependencies: new StoreDependencies([front.connection, pool.breaker]),
     realms: [REALM],
     longestOutageMs: 60_000,
     lookTimeoutMs: 1_000,
