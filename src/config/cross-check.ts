@@ -1,5 +1,6 @@
 import { SENSITIVITIES } from '../domain/action.ts';
 import { matchGlob } from '../domain/glob.ts';
+import { checkFactors } from './factor-checks.ts';
 import { isLoopback } from './loopback.ts';
 import type { CrossProblem } from './problem.ts';
 import type { Config } from './schema.ts';
@@ -78,11 +79,8 @@ function loosening(config: Config): string[] {
       `policy.defaults.critical is ${policy.defaults.critical}: critical actions do not need MFA once per action`,
     );
   if (listeners.allow_insecure) notices.push('listeners.allow_insecure is on: whoever reaches a listener is trusted');
-  for (const method of mfa.methods)
-    if (method === 'sms' || method === 'push' || method === 'webauthn')
-      notices.push(`mfa.methods names ${method}, which this release does not offer yet`);
-  if (mfa.enabled && !mfa.methods.includes('totp'))
-    notices.push('mfa.methods names nothing that a person can enrol in this release: whatever needs MFA is refused');
+  if (mfa.enabled && mfa.methods.every((method) => method === 'backup_code'))
+    notices.push('mfa.methods names nothing that a person can enrol: whatever needs MFA is refused');
   const catchAll = policy.rules.findIndex((rule) => Object.keys(rule.match ?? {}).length === 0);
   if (catchAll >= 0 && catchAll < policy.rules.length - 1)
     notices.push(`policy.rules[${catchAll}] matches everything; the rules after it are never reached`);
@@ -98,7 +96,8 @@ export function crossCheck(
   isSet: (key: string) => boolean,
 ): { readonly problems: readonly CrossProblem[]; readonly notices: readonly string[] } {
   const shared = checkSharedState(config);
-  const problems = [...listenerProblems(config), ...ruleProblems(config), ...shared.problems];
+  const factors = checkFactors(config);
+  const problems = [...listenerProblems(config), ...ruleProblems(config), ...shared.problems, ...factors.problems];
   const { budget, sessions, policy, profile, environment, keys, operator } = config;
   const made = [
     ['keys.file', keys.file, 'a key'],
@@ -131,5 +130,5 @@ export function crossCheck(
         what: `is looser than policy.defaults.${lower} (${policy.defaults[lower]})`,
       });
   }
-  return { problems, notices: [...loosening(config), ...shared.notices] };
+  return { problems, notices: [...loosening(config), ...factors.notices, ...shared.notices] };
 }

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini';
 import { DEFAULT_REACTIONS, type RiskSignal } from '../domain/risk.ts';
+import { notices, privacy, push, sms, totp, trustedDevices, twilio, webauthn } from './factor-settings.ts';
 import { METHOD_NAMES, REQUIREMENT_NAMES, ROLES, ruleSchema } from './rule-schema.ts';
 import type { Secret } from './secret.ts';
 import {
@@ -41,7 +42,16 @@ const listeners = section('Where the sidecar listens.', {
     roles: choices(ofListener, ROLES, ['application', 'gateway']),
   }),
   public: section('What browsers of end users reach.', {
-    address: address('Address of the public listener; "" switches it off.', '', { later: true }),
+    address: listening('the public listener: push approval, provider callbacks', ''),
+    url: text(
+      'How browsers reach it from outside, such as https://auth.example.com; needed by push and callbacks.',
+      '',
+      {
+        pattern: /^(?:|https?:\/\/[A-Za-z0-9.:[\]-]+)$/,
+        expects: 'an origin, such as https://auth.example.com',
+      },
+    ),
+    trust_proxy: whole('Proxies in front of it whose X-Forwarded-For entries are believed.', 0, [0, 10]),
   }),
   admin: section('Health and metrics; nothing secret.', {
     address: listening('the admin listener', '0.0.0.0:9090'),
@@ -82,19 +92,6 @@ const budget = section('Wrong proofs of one person, over all methods and ways in
   short_attempts: whole('Attempts before the short lock.', 5, [1, 10]),
   short_lock: duration('How long the short lock lasts.', '15m', ['1s', '24h']),
   hard_attempts: whole('Attempts in a row without a success after which only an operator unlocks.', 100, [2, 100]),
-});
-
-const totp = section('Codes from authenticator apps (RFC 6238).', {
-  issuer: text('Name that the app shows beside the account; no colon.', 'Sallyport', {
-    pattern: /^[^:\p{Cc}]{1,64}$/u,
-    expects: '1 to 64 characters without a colon',
-  }),
-  window: whole('Time steps of 30 s before and after the current one that are accepted.', 1, [0, 1]),
-  resync_reach: whole(
-    'Time steps in which two consecutive codes resynchronise a clock that is off; 0 forbids it.',
-    20,
-    [0, 120],
-  ),
 });
 
 const enrollment = section('Adding factors.', {
@@ -314,14 +311,13 @@ export const schema = z.strictObject({
   log: section('The log.', {
     level: choice('Lowest level that is written.', ['debug', 'info', 'warn', 'error'], 'info'),
   }),
-  twilio: section('The SMS provider.', {
-    account_sid: text('Account.', '', { later: true, env: [{ name: 'TWILIO_ACCOUNT_SID' }] }),
-    auth_token: secret('Auth token.', { later: true, env: [{ name: 'TWILIO_AUTH_TOKEN' }] }),
-    from_number: text('Number that messages come from, as +14155550100.', '', {
-      later: true,
-      env: [{ name: 'TWILIO_FROM_NUMBER' }],
-    }),
-  }),
+  sms,
+  twilio,
+  push,
+  webauthn,
+  trusted_devices: trustedDevices,
+  notices,
+  privacy,
 });
 
 type Frozen<T> = T extends Secret

@@ -47,7 +47,8 @@ function noted<T extends z.ZodMiniType>(schema: T, fallback: z.input<T>, note: O
   return setting;
 }
 
-const textSchema = (expects: string, pattern: RegExp) =>
+/** Text of a form. */
+export const textOf = (expects: string, pattern: RegExp) =>
   z.string({ error: wrong(expects) }).check(z.regex(pattern, { error: wrong(expects) }));
 
 export const choiceSchema = <const V extends readonly [string, ...string[]]>(values: V) =>
@@ -62,7 +63,7 @@ export const choiceSchema = <const V extends readonly [string, ...string[]]>(val
 export const durationSchema = (min: string, max: string) => {
   const expects = `a duration from ${min} to ${max}, for instance 90s`;
   return z.pipe(
-    textSchema(expects, DURATION_PATTERN),
+    textOf(expects, DURATION_PATTERN),
     z.transform((text, context) => {
       const value = parseDuration(text);
       if (value !== undefined && value >= (parseDuration(min) ?? 0) && value <= (parseDuration(max) ?? 0)) return value;
@@ -76,10 +77,10 @@ export const anyText = (max = 4096) =>
   z.string({ error: wrong('text') }).check(z.maxLength(max, { error: `must have at most ${max} characters` }));
 
 /** The name of a realm. */
-export const slug = textSchema('lower-case letters, digits and hyphens, at most 63', /^[a-z0-9][a-z0-9-]{0,62}$/);
+export const slug = textOf('lower-case letters, digits and hyphens, at most 63', /^[a-z0-9][a-z0-9-]{0,62}$/);
 
 /** Where a server listens, as written. */
-export const hostAndPort = textSchema(
+export const hostAndPort = textOf(
   'host:port, for instance redis.example:6379 or [::1]:6379',
   /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):\d{1,5}$/,
 );
@@ -90,7 +91,7 @@ export function text(
   more: More & { readonly pattern?: RegExp; readonly expects?: string } = {},
 ) {
   const { pattern, expects = 'text', ...rest } = more;
-  const schema = pattern === undefined ? anyText() : textSchema(expects, pattern);
+  const schema = pattern === undefined ? anyText() : textOf(expects, pattern);
   return noted(schema, fallback, { doc, text: 'plain', expects, ...rest });
 }
 
@@ -176,7 +177,7 @@ export function maybeDuration(doc: string, [min, max]: readonly [string, string]
 export function size(doc: string, fallback: string, [min, max]: readonly [string, string], more: More = {}) {
   const expects = `a size from ${min} to ${max}`;
   const schema = z.pipe(
-    textSchema(`${expects}, for instance 64KiB`, SIZE_PATTERN),
+    textOf(`${expects}, for instance 64KiB`, SIZE_PATTERN),
     z.transform((written, context) => {
       const value = parseSize(written);
       if (value !== undefined && value >= (parseSize(min) ?? 0) && value <= (parseSize(max) ?? 0)) return value;
@@ -198,7 +199,7 @@ export interface Address {
 export function address(doc: string, fallback: string, more: More = {}) {
   const expects = 'an address such as 127.0.0.1:8080 or [::1]:8080, or "" for off';
   const schema = z.pipe(
-    textSchema(expects, /^(?:|(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):\d{1,5})$/),
+    textOf(expects, /^(?:|(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):\d{1,5})$/),
     z.transform((written, context): Address | undefined => {
       if (written === '') return undefined;
       const colon = written.lastIndexOf(':');
@@ -214,7 +215,7 @@ export function address(doc: string, fallback: string, more: More = {}) {
 export function fileMode(doc: string, fallback: string) {
   const expects = 'a file mode in quotes without rights for others, for instance "0660"';
   const schema = z.pipe(
-    textSchema(expects, /^0?[0-7]{2}0$/),
+    textOf(expects, /^0?[0-7]{2}0$/),
     z.transform((written) => Number.parseInt(written, 8)),
   );
   return noted(schema, fallback, { doc, text: 'plain', expects });

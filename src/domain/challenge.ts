@@ -28,6 +28,23 @@ export interface MethodOffer {
   readonly displayName: string;
 }
 
+/** How far a message or notification got; SENT is no proof that it arrives. UNKNOWN: it may have been sent, or not. */
+export type DeliveryStatus = 'QUEUED' | 'SENT' | 'DELIVERED' | 'FAILED' | 'UNKNOWN';
+
+/** What became of the last message or notification that was sent for a challenge. */
+export interface Delivery {
+  /** Tells one attempt to deliver from the next, so that late word of an older one changes nothing. */
+  readonly id: string;
+  readonly method: Method;
+  readonly factorId: string;
+  readonly status: DeliveryStatus;
+  /** Why it failed, one word such as UNREACHABLE; '' otherwise. */
+  readonly reason: string;
+  /** Whether sending it again could help. */
+  readonly resendable: boolean;
+  readonly at: EpochMs;
+}
+
 /** A challenge as stored. Plain data: it crosses threads and processes. */
 export interface Challenge {
   readonly id: string;
@@ -48,6 +65,10 @@ export interface Challenge {
   readonly chosenMethod?: Method;
   readonly provenMethod?: Method;
   readonly provenFactorId?: string;
+  /** Absent while nothing was sent. */
+  readonly delivery?: Delivery;
+  /** BCP 47 language of what is sent to the person; '' for the configured one. */
+  readonly language?: string;
   readonly policyRule: string;
   readonly createdAt: EpochMs;
   readonly expiresAt: EpochMs;

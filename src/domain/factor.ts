@@ -3,6 +3,9 @@ import type { EpochMs } from './time.ts';
 
 export type FactorState = 'PENDING' | 'ACTIVE';
 
+/** Why a factor that somebody holds proves nothing for now. */
+export type FreezeReason = 'NOT_ME' | 'CONSENT_WITHDRAWN';
+
 /** A factor as stored. Plain data. */
 export interface Factor {
   readonly id: string;
@@ -11,12 +14,22 @@ export interface Factor {
   readonly method: Method;
   readonly displayName: string;
   readonly state: FactorState;
-  /** TOTP: the seed, sealed by SecretBox and bound to this row by `secretBinding`. Empty for backup codes. */
+  /**
+   * Sealed by SecretBox and bound to this row by `secretBinding`. TOTP: the seed. SMS: the number in E.164. Push: the
+   * subscription and the device's public key. WebAuthn: the credential. Empty for backup codes, and for WebAuthn and
+   * push while the browser has not made it yet.
+   */
   readonly sealedSecret: Uint8Array;
   /** TOTP: the last accepted time step (RFC 6238 section 5.2); -1 before the first. */
   readonly lastStep: number;
   /** TOTP: steps by which the device's clock is off, from the last resynchronisation. */
   readonly driftSteps: number;
+  /** WebAuthn: the last signature counter; 0 for authenticators that do not count. */
+  readonly signCount?: number;
+  /** Keyed digest of what nobody else in the realm may enrol as well: a credential id, a push endpoint. */
+  readonly uniqueDigest?: Uint8Array;
+  /** ACTIVE, but it proves nothing for now. */
+  readonly freezeReason?: FreezeReason;
   /** The factor that this one replaces when it is confirmed; '' if none. */
   readonly replaces: string;
   readonly createdAt: EpochMs;
@@ -38,22 +51,28 @@ export interface BackupCodeHash {
   readonly hash: Uint8Array;
 }
 
+/** A person's agreement to a method. */
 export interface Consent {
   readonly id: string;
   readonly method: Method;
   readonly textVersion: string;
+  /** BCP 47. */
   readonly language: string;
   readonly grantedAt: EpochMs;
+  /** Absent while it stands. */
+  readonly withdrawnAt?: EpochMs;
+  /** From which address it was given, sealed and bound by `consentBinding`; absent when unknown. */
+  readonly sealedAddress?: Uint8Array;
 }
 
 /** A factor as callers may see it. */
 export type FactorSummary = Pick<
   Factor,
-  'id' | 'method' | 'displayName' | 'state' | 'createdAt' | 'confirmedAt' | 'lastUsedAt' | 'codesLeft'
+  'id' | 'method' | 'displayName' | 'state' | 'createdAt' | 'confirmedAt' | 'lastUsedAt' | 'codesLeft' | 'freezeReason'
 >;
 
 export function summaryOf(factor: Factor): FactorSummary {
-  const { id, method, displayName, state, createdAt, confirmedAt, lastUsedAt, codesLeft } = factor;
+  const { id, method, displayName, state, createdAt, confirmedAt, lastUsedAt, codesLeft, freezeReason } = factor;
   return {
     id,
     method,
@@ -63,10 +82,16 @@ export function summaryOf(factor: Factor): FactorSummary {
     ...(confirmedAt === undefined ? {} : { confirmedAt }),
     ...(lastUsedAt === undefined ? {} : { lastUsedAt }),
     codesLeft,
+    ...(freezeReason === undefined ? {} : { freezeReason }),
   };
 }
 
 /** What a factor's secret is sealed to: its own row, so that the secrets of two people cannot be swapped. */
 export function secretBinding(factor: Pick<Factor, 'id' | 'realm' | 'subject'>) {
   return { purpose: 'factor.secret', realm: factor.realm, subject: factor.subject, id: factor.id };
+}
+
+/** What the address of a consent is sealed to. */
+export function consentBinding(realm: string, subject: string, consentId: string) {
+  return { purpose: 'consent.address', realm, subject, id: consentId };
 }

@@ -55,6 +55,8 @@ export type Reason =
   | 'FACTOR_EXISTS'
   | 'ENROLLMENT_EXPIRED'
   | 'PROOF_REFUSED'
+  | 'PASS_REQUIRED'
+  | 'FACTOR_FROZEN'
   | 'SUBJECT_LOCKED'
   | 'LIMIT_EXCEEDED'
   | 'READER_TOO_SLOW'
@@ -65,6 +67,7 @@ export type Reason =
   | 'DEADLINE_EXCEEDED'
   | 'CANCELLED'
   | 'NOT_IMPLEMENTED'
+  | 'DELIVERY_FAILED'
   | 'INTERNAL'
   | 'INTEGRITY';
 

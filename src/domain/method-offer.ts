@@ -12,7 +12,8 @@ export type Offering =
 
 /** Whether a factor can answer a challenge. */
 export function isUsable(factor: Factor): boolean {
-  return factor.state === 'ACTIVE' && (factor.method !== 'backup_code' || factor.codesLeft > 0);
+  if (factor.state !== 'ACTIVE' || factor.freezeReason !== undefined) return false;
+  return factor.method !== 'backup_code' || factor.codesLeft > 0;
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { EventDraft } from '../domain/audit-event.ts';
-import type { Challenge, ChallengeState, TerminalState } from '../domain/challenge.ts';
+import type { Challenge, ChallengeState, Delivery, TerminalState } from '../domain/challenge.ts';
 import type { Method } from '../domain/method.ts';
 import type { EpochMs } from '../domain/time.ts';
 import type { ReceiptBurn, Repeat, RequestClaim } from './intents.ts';
@@ -17,7 +17,11 @@ export interface OpenChallenge {
 /** What a right proof uses up. */
 export type ProofClaim =
   | { readonly kind: 'totp'; readonly factorId: string; readonly step: number; readonly driftSteps: number }
-  | { readonly kind: 'backup_code'; readonly factorId: string; readonly codeId: string };
+  | { readonly kind: 'backup_code'; readonly factorId: string; readonly codeId: string }
+  /** An SMS code or a push number, still the newest of this challenge (ports/issued-codes.ts). */
+  | { readonly kind: 'issued'; readonly method: 'sms' | 'push'; readonly factorId: string; readonly digest: Uint8Array }
+  /** The counter has to grow, unless both are 0 (W3C WebAuthn section 7.2, step 22) or `anyCounter`. The nonce was taken before. */
+  | { readonly kind: 'webauthn'; readonly factorId: string; readonly signCount: number; readonly anyCounter: boolean };
 
 export interface ApproveChallenge {
   readonly realm: string;
@@ -65,8 +69,24 @@ export interface ChallengeStore {
     { readonly outcome: 'advanced' | 'unchanged'; readonly challenge: Challenge } | { readonly outcome: 'missing' }
   >;
   /**
+   * Notes what became of what was sent. Word of an older delivery than the one noted, or of a status before it, changes
+   * nothing, nor does word for a challenge that has ended. SENT and DELIVERED move the challenge to DELIVERED.
+   */
+  noteDelivery(command: {
+    readonly realm: string;
+    readonly challengeId: string;
+    readonly delivery: Delivery;
+    readonly now: EpochMs;
+    /** Recorded with `noted`. */
+    readonly events: readonly EventDraft[];
+  }): Promise<
+    { readonly outcome: 'noted' | 'unchanged'; readonly challenge: Challenge } | { readonly outcome: 'missing' }
+  >;
+  /** Open challenges of a person with this chosen method, for the one that is to take their place. */
+  openOf(realm: string, subject: string, method: Method, now: EpochMs): Promise<readonly Challenge[]>;
+  /**
    * In one step: the challenge is open and in time, the proof is unused (TOTP step above the factor's last, code unspent,
-   * factor active), then the proof is used up, the challenge APPROVED and the person's failure budget restored.
+   * issued code the newest, counter grown, factor active and not frozen), then the proof is used up, the challenge APPROVED and the person's failure budget restored.
    * `ended` carries the challenge as it stands; `replayed` means the proof was used before and changes nothing.
    */
   approve(

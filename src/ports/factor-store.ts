@@ -1,5 +1,5 @@
 import type { EventDraft } from '../domain/audit-event.ts';
-import type { BackupCodeHash, Consent, Factor } from '../domain/factor.ts';
+import type { BackupCodeHash, Consent, Factor, FreezeReason } from '../domain/factor.ts';
 import type { Method } from '../domain/method.ts';
 import type { EpochMs } from '../domain/time.ts';
 import type { ReceiptBurn, Repeat, RequestClaim } from './intents.ts';
@@ -13,7 +13,10 @@ export interface BackupCodeSet {
 export interface BeginFactor {
   /** PENDING. An older pending enrolment of the same person and method is dropped. */
   readonly factor: Factor;
-  readonly consent: Consent;
+  /** Recorded in the same step, in place of an older one; absent when one stands, which is checked in the same step. */
+  readonly consent?: Consent;
+  /** Keyed digest of the temporary pass that was given; it is used up in the same step. */
+  readonly pass?: Uint8Array;
   /** Burned in the same step; absent for a first enrolment. */
   readonly receipt?: ReceiptBurn;
   /** Without a receipt the person must have no active factor, checked in the same step. */
@@ -25,13 +28,25 @@ export interface BeginFactor {
   readonly events: readonly EventDraft[];
 }
 
+/** What the confirmation of an enrolment proves, and what it stores. */
+export type FactorProof =
+  /** The matched step, claimed with the confirmation. */
+  | { readonly kind: 'totp'; readonly step: number; readonly driftSteps: number }
+  /** The code that was sent, used up with the confirmation. */
+  | { readonly kind: 'issued'; readonly digest: Uint8Array }
+  /** What the browser made; `sealedSecret` and `uniqueDigest` are stored with the confirmation. The nonce was taken before. */
+  | {
+      readonly kind: 'made';
+      readonly sealedSecret: Uint8Array;
+      readonly uniqueDigest: Uint8Array;
+      readonly signCount: number;
+    };
+
 export interface ConfirmFactor {
   readonly realm: string;
   readonly subject: string;
   readonly factorId: string;
-  /** TOTP: the matched step, claimed with the confirmation. */
-  readonly step: number;
-  readonly driftSteps: number;
+  readonly proof: FactorProof;
   /** Stored only if the person has no backup codes yet. */
   readonly backupCodes?: BackupCodeSet;
   readonly now: EpochMs;
@@ -61,6 +76,16 @@ export interface RemoveFactor {
   readonly events: readonly EventDraft[];
 }
 
+export interface FreezeFactors {
+  readonly realm: string;
+  readonly subject: string;
+  /** Of these methods. */
+  readonly methods: readonly Method[];
+  readonly reason: FreezeReason;
+  /** Recorded when at least one changed. */
+  readonly events: readonly EventDraft[];
+}
+
 export interface ReplaceBackupCodes {
   readonly realm: string;
   readonly subject: string;
@@ -73,11 +98,11 @@ export interface ReplaceBackupCodes {
 }
 
 export interface FactorStore {
-  begin(
-    command: BeginFactor,
-  ): Promise<
+  begin(command: BeginFactor): Promise<
     | { readonly outcome: 'begun' }
-    | { readonly outcome: 'receipt_spent' | 'not_first' | 'too_many' | 'replaces_missing' }
+    | { readonly outcome: 'receipt_spent' | 'not_first' | 'too_many' | 'replaces_missing' | 'no_consent' }
+    /** A first enrolment of somebody who was reset: no pass, a wrong one, or one whose time is up. */
+    | { readonly outcome: 'pass_required' | 'pass_wrong' }
     | Repeat
   >;
   /** All factors of a person, pending ones too (unless lapsed), oldest first. */
@@ -91,7 +116,8 @@ export interface FactorStore {
         readonly backupCodesStored: boolean;
         readonly replaced: string;
       }
-    | { readonly outcome: 'missing' | 'lapsed' | 'already_active' }
+    /** `proof_spent`: the issued code is not the newest, or used. `taken`: somebody has a factor of the same digest. */
+    | { readonly outcome: 'missing' | 'lapsed' | 'already_active' | 'proof_spent' | 'taken' }
     | Repeat
   >;
   remove(
@@ -99,6 +125,18 @@ export interface FactorStore {
   ): Promise<
     { readonly outcome: 'removed' } | { readonly outcome: 'missing' | 'receipt_spent' | 'last_factor' } | Repeat
   >;
+  /** Factors that are held, but prove nothing until they are thawed. Answers how many changed. */
+  freeze(command: FreezeFactors): Promise<number>;
+  /** Answers how many changed. */
+  thaw(command: FreezeFactors): Promise<number>;
+  /** Drops what a provider says is no more, whatever else the person has. Answers whether it was there. */
+  discard(command: {
+    readonly realm: string;
+    readonly subject: string;
+    readonly factorId: string;
+    /** Recorded when it was there. */
+    readonly events: readonly EventDraft[];
+  }): Promise<boolean>;
   /** Voids every older code at once. */
   replaceBackupCodes(
     command: ReplaceBackupCodes,

@@ -22,10 +22,16 @@ export const TABLE_RIGHTS: Readonly<Record<string, Rights>> = {
   backup_codes: STATE,
   challenges: STATE,
   consents: STATE,
+  erasures: STATE,
   factors: STATE,
+  issued_codes: STATE,
   marks: STATE,
+  notices: STATE,
+  push_keys: STATE,
   request_claims: STATE,
+  rotated_device_tokens: STATE,
   schema_migrations: { state: ['SELECT'] },
+  send_windows: STATE,
   session_change_heads: STATE,
   session_changes: STATE,
   sessions: STATE,
@@ -33,6 +39,8 @@ export const TABLE_RIGHTS: Readonly<Record<string, Rights>> = {
   spent_receipts: STATE,
   // The flush brings keys that were made while the database was away; only the sidecar reads them, and erases.
   subject_keys: { state: ['SELECT', 'INSERT', 'DELETE'], audit: ['INSERT'] },
+  temporary_passes: STATE,
+  trusted_devices: STATE,
 };
 
 export const FUNCTION_RIGHTS: Readonly<Record<string, Rights>> = {

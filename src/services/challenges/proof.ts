@@ -33,6 +33,13 @@ export type ProofVerdict =
       /** True when two consecutive codes moved the device's drift. */
       readonly resynchronized?: boolean;
     }
+  /** The person said no, or typed another number than the one shown: the challenge ends. */
+  | {
+      readonly outcome: 'denied';
+      readonly reason: 'DENIED' | 'NUMBER_WRONG' | 'NOT_ME';
+      readonly method: Method;
+      readonly factorId: string;
+    }
   /** Right for a step or code that is known to be spent. Optional: `approve` finds it as well. */
   | { readonly outcome: 'replayed' }
   | { readonly outcome: 'wrong' };

@@ -1,0 +1,118 @@
+-- Every method: what was sent or issued, how often, which devices are trusted, who was reset or erased, what people have
+-- to be told.
+
+ALTER TABLE challenges ADD COLUMN delivery TEXT COLLATE "C";
+ALTER TABLE challenges ADD COLUMN language TEXT COLLATE "C";
+
+ALTER TABLE factors ADD COLUMN sign_count BIGINT NOT NULL DEFAULT 0 CHECK (sign_count >= 0);
+ALTER TABLE factors ADD COLUMN unique_digest BYTEA;
+ALTER TABLE factors ADD COLUMN freeze_reason TEXT COLLATE "C" CHECK (freeze_reason IN ('NOT_ME', 'CONSENT_WITHDRAWN'));
+CREATE UNIQUE INDEX factors_unique_digest ON factors (realm, method, unique_digest)
+  WHERE unique_digest IS NOT NULL AND state = 'ACTIVE';
+
+-- The address of a consent is personal: sealed. What stands is what was not withdrawn; one per method.
+ALTER TABLE consents ADD COLUMN withdrawn_at BIGINT;
+ALTER TABLE consents ADD COLUMN sealed_address BYTEA;
+UPDATE consents SET withdrawn_at = granted_at WHERE EXISTS (
+  SELECT 1 FROM consents AS newer
+  WHERE newer.realm = consents.realm AND newer.subject = consents.subject AND newer.method = consents.method
+    AND (newer.granted_at, newer.id) > (consents.granted_at, consents.id)
+);
+CREATE UNIQUE INDEX consents_one_standing ON consents (realm, subject, method) WHERE withdrawn_at IS NULL;
+
+-- The newest code, number or nonce of a challenge or a pending enrolment; `bearer_id` names it.
+CREATE TABLE issued_codes (
+  bearer_id TEXT COLLATE "C" NOT NULL,
+  method TEXT COLLATE "C" NOT NULL CHECK (method IN ('sms', 'push', 'webauthn')),
+  realm TEXT COLLATE "C" NOT NULL,
+  subject TEXT COLLATE "C" NOT NULL,
+  factor_id TEXT COLLATE "C" NOT NULL,
+  digest BYTEA NOT NULL,
+  sealed BYTEA NOT NULL,
+  issued_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  PRIMARY KEY (bearer_id, method)
+);
+CREATE INDEX issued_codes_expiry ON issued_codes (expires_at);
+CREATE INDEX issued_codes_of_subject ON issued_codes (realm, subject);
+
+-- Sends by scope: a person, a number, a prefix, a country, the realm. `sends` is JSON of domain/send-window.ts. Nothing
+-- personal is in a scope: persons and numbers are keyed digests.
+CREATE TABLE send_windows (
+  realm TEXT COLLATE "C" NOT NULL,
+  scope TEXT COLLATE "C" NOT NULL,
+  sends TEXT COLLATE "C" NOT NULL,
+  keep_until BIGINT NOT NULL,
+  PRIMARY KEY (realm, scope)
+);
+CREATE INDEX send_windows_expiry ON send_windows (keep_until);
+
+CREATE TABLE trusted_devices (
+  id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+  realm TEXT COLLATE "C" NOT NULL,
+  subject TEXT COLLATE "C" NOT NULL,
+  token_digest TEXT COLLATE "C" NOT NULL,
+  display_name TEXT COLLATE "C" NOT NULL,
+  sealed_connection BYTEA NOT NULL,
+  created_at BIGINT NOT NULL,
+  last_used_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  revoked_at BIGINT,
+  revoke_reason TEXT COLLATE "C" CHECK (
+    revoke_reason IN ('REVOKED', 'EVICTED', 'TOKEN_REUSED', 'FACTOR_CHANGE', 'RESET', 'NOT_ME')
+  ),
+  UNIQUE (realm, token_digest),
+  CHECK ((revoked_at IS NULL) = (revoke_reason IS NULL))
+);
+CREATE INDEX trusted_devices_of_subject ON trusted_devices (realm, subject, last_used_at);
+CREATE INDEX trusted_devices_expiry ON trusted_devices (expires_at);
+
+-- Tokens that were rotated out, for as long as the device lives: whoever brings one has a copy.
+CREATE TABLE rotated_device_tokens (
+  realm TEXT COLLATE "C" NOT NULL,
+  token_digest TEXT COLLATE "C" NOT NULL,
+  device_id TEXT COLLATE "C" NOT NULL REFERENCES trusted_devices (id) ON DELETE CASCADE,
+  rotated_at BIGINT NOT NULL,
+  PRIMARY KEY (realm, token_digest)
+);
+CREATE INDEX rotated_device_tokens_of_device ON rotated_device_tokens (device_id);
+
+-- People whom an operator has reset: the pass stands until a first enrolment uses it up.
+CREATE TABLE temporary_passes (
+  realm TEXT COLLATE "C" NOT NULL,
+  subject TEXT COLLATE "C" NOT NULL,
+  digest BYTEA NOT NULL,
+  expires_at BIGINT NOT NULL,
+  PRIMARY KEY (realm, subject)
+);
+
+-- The outbox of what people have to be told.
+CREATE TABLE notices (
+  id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+  realm TEXT COLLATE "C" NOT NULL,
+  subject TEXT COLLATE "C" NOT NULL,
+  type TEXT COLLATE "C" NOT NULL,
+  method TEXT COLLATE "C",
+  facts TEXT COLLATE "C" NOT NULL,
+  noted_at BIGINT NOT NULL,
+  due_at BIGINT NOT NULL,
+  tries BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX notices_due ON notices (due_at);
+CREATE INDEX notices_of_subject ON notices (realm, subject);
+
+-- Who was erased, by pseudonym, for the sidecars that hold keys in memory.
+CREATE TABLE erasures (
+  position BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  realm TEXT COLLATE "C" NOT NULL,
+  subject_ref TEXT COLLATE "C" NOT NULL,
+  erased_at BIGINT NOT NULL
+);
+
+-- The key that push services know this fleet by (RFC 8292); browsers subscribe with its public half, so it never changes.
+CREATE TABLE push_keys (
+  name TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (name = 'vapid'),
+  public_key TEXT COLLATE "C" NOT NULL,
+  sealed_private BYTEA NOT NULL,
+  created_at BIGINT NOT NULL
+);
