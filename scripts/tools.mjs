@@ -1,6 +1,6 @@
-// Brings the foreign programs that the tests, the benchmarks and the local cluster run: clients such as grpcurl and
-// oathtool, and the servers Redis, PostgreSQL and PgBouncer. What cannot be installed by itself is named with the one
-// line that gets it.
+// Brings the foreign programs that the tests, the benchmarks and the local cluster run: clients such as grpcurl,
+// oathtool and Chromium, and the servers Redis, PostgreSQL and PgBouncer. What cannot be installed by itself is named
+// with the one line that gets it.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,6 +18,8 @@ const CLIENTS = [
   { program: 'h2load', package: 'nghttp2-client' },
   { program: 'curl', package: 'curl' },
   { program: 'jq', package: 'jq' },
+  // The browser of the tests: service workers, Web Push and WebAuthn as people have them.
+  { program: 'chromium', package: 'chromium' },
 ];
 const SERVERS = [
   // Sharded pub/sub and CLUSTER ADDSLOTSRANGE came with 7.
