@@ -1,7 +1,7 @@
 import type { EventDraft } from '../domain/audit-event.ts';
 import type { Budget, BudgetLimits } from '../domain/failure-budget.ts';
 import type { EpochMs } from '../domain/time.ts';
-import type { RequestClaim } from './intents.ts';
+import type { ReceiptBurn, RequestClaim } from './intents.ts';
 
 export interface SpendAttempt {
   readonly realm: string;
@@ -32,6 +32,20 @@ export interface AttemptStore {
     | { readonly outcome: 'reused' }
   >;
   read(realm: string, subject: string): Promise<Budget>;
+  /**
+   * The person's own word that somebody else is at work: a hard stop that no success lifts, only an operator. Pending
+   * enrolments are dropped in the same step, so that none can be confirmed any more. `spent`: the word was given before;
+   * nothing changed.
+   */
+  lock(command: {
+    readonly realm: string;
+    readonly subject: string;
+    /** Used up in the same step. */
+    readonly word: ReceiptBurn;
+    readonly now: EpochMs;
+    /** Recorded with `locked`. */
+    readonly events: readonly EventDraft[];
+  }): Promise<{ readonly outcome: 'locked' | 'spent' }>;
   /** An operator's act; `events` are recorded when the person was locked or had failures. */
   unlock(realm: string, subject: string, events: readonly EventDraft[]): Promise<{ readonly wasLocked: boolean }>;
 }

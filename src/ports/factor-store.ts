@@ -61,6 +61,8 @@ export interface ConfirmFactor {
   readonly replacedEvents: readonly EventDraft[];
   /** Recorded as well when the backup codes were stored. */
   readonly backupEvents: readonly EventDraft[];
+  /** Recorded as well when trusted devices were revoked since a factor was replaced: all of the person's, FACTOR_CHANGE. */
+  readonly deviceEvents?: readonly EventDraft[];
 }
 
 export interface RemoveFactor {
@@ -74,6 +76,8 @@ export interface RemoveFactor {
   readonly request?: RequestClaim;
   /** Recorded with `removed`. */
   readonly events: readonly EventDraft[];
+  /** Recorded as well when trusted devices were revoked with an active factor: all of the person's, FACTOR_CHANGE. */
+  readonly deviceEvents?: readonly EventDraft[];
 }
 
 export interface FreezeFactors {
@@ -100,7 +104,8 @@ export interface ReplaceBackupCodes {
 export interface FactorStore {
   begin(command: BeginFactor): Promise<
     | { readonly outcome: 'begun' }
-    | { readonly outcome: 'receipt_spent' | 'not_first' | 'too_many' | 'replaces_missing' | 'no_consent' }
+    /** `taken`: somebody, perhaps this person, has an active factor of the same digest that is not being replaced. */
+    | { readonly outcome: 'receipt_spent' | 'not_first' | 'too_many' | 'replaces_missing' | 'no_consent' | 'taken' }
     /** A first enrolment of somebody who was reset: no pass, a wrong one, or one whose time is up. */
     | { readonly outcome: 'pass_required' | 'pass_wrong' }
     | Repeat

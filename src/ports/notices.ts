@@ -19,6 +19,9 @@ export interface OutgoingNotice extends Notice {
 
 /** Tells a person, or the application that does. */
 export interface NoticeSender {
-  /** Rejects when it was not taken; it is tried again then. Bounded in time by itself. */
-  send(notice: OutgoingNotice): Promise<void>;
+  /**
+   * `unreachable`: there is no way to tell this person. Rejects when it was not taken; it is tried again then. Bounded in
+   * time by itself.
+   */
+  send(notice: OutgoingNotice): Promise<'sent' | 'unreachable'>;
 }

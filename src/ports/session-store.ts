@@ -1,7 +1,20 @@
 import type { EventDraft } from '../domain/audit-event.ts';
 import type { Device, EndReason, Revocation, Session, SessionChange, SessionLimitPolicy } from '../domain/session.ts';
 import type { EpochMs } from '../domain/time.ts';
+import type { TrustedDevice } from '../domain/trusted-device.ts';
 import type { ReceiptBurn, Repeat, RequestClaim } from './intents.ts';
+
+/** What becomes of the person's trusted devices with a new session. */
+export type DevicesWithSession =
+  /** As TrustedDeviceStore.trust; `events` are recorded with `created`. */
+  | {
+      readonly kind: 'trust';
+      readonly device: TrustedDevice;
+      readonly maxDevices: number;
+      readonly events: readonly EventDraft[];
+    }
+  /** All are revoked, with the reason FACTOR_CHANGE; `events` are recorded when there was one. */
+  | { readonly kind: 'forget'; readonly events: readonly EventDraft[] };
 
 export interface CreateSession {
   readonly session: Session;
@@ -10,6 +23,8 @@ export interface CreateSession {
   /** With `ask`: end these first. Each must be a live session of the person. */
   readonly endSessionIds: readonly string[];
   readonly receipt?: ReceiptBurn;
+  /** Done in the same step. */
+  readonly devices?: DevicesWithSession;
   readonly now: EpochMs;
   readonly request?: RequestClaim;
   /** Recorded with `created`. */

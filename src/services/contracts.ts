@@ -1,4 +1,5 @@
 import type { Sensitivity } from '../domain/action.ts';
+import type { Caller, ClientContext } from '../domain/caller.ts';
 import type { Challenge, ChallengePurpose } from '../domain/challenge.ts';
 import type { Work } from '../domain/outage.ts';
 import type { Session } from '../domain/session.ts';
@@ -46,4 +47,28 @@ export interface ReceiptAuthority {
   verify(realm: string, token: string): Promise<ReceiptClaims>;
   /** The public keys as a JWK Set (RFC 7517), current and retired. */
   jwks(): Promise<{ readonly keys: readonly Readonly<Record<string, unknown>>[] }>;
+}
+
+/** A login for which MFA would be asked, from a device that says it is remembered. */
+export interface DeviceLogin {
+  readonly realm: string;
+  readonly subject: string;
+  readonly purpose: ChallengePurpose;
+  readonly sensitivity: Sensitivity;
+  /** As it came. */
+  readonly token: string;
+  readonly client: ClientContext;
+}
+
+export interface TrustedDeviceAuthority {
+  /**
+   * Takes the token of a device that was remembered and hands out the one that takes its place; '' when the one that was
+   * shown stays. Refused for anything but a login, for critical actions, and for every token that is not good for this
+   * person right now: then MFA is asked for, whatever was wrong. The token is used up as it is looked at, so this comes
+   * last before the approval; the same token within the grace gets the same answer. Refusals are events.
+   */
+  use(
+    caller: Caller,
+    login: DeviceLogin,
+  ): Promise<{ readonly outcome: 'trusted'; readonly nextToken: string } | { readonly outcome: 'refused' }>;
 }
