@@ -2,13 +2,20 @@ import type { EventType } from '#src/domain/audit-event.ts';
 
 /** Events that say something was refused, seen or begun, and that stand on their own: no state goes with them. */
 const FACTS: ReadonlySet<string> = new Set<EventType>([
+  'challenge.delivery_failed',
   'challenge.refused',
   'receipt.refused',
   'factor.enrollment_refused',
   'factor.change_refused',
+  'factor.counter_regressed',
+  'device.refused',
   'session.refused',
   'session.risk_detected',
   'session.rejected',
+  'notice.sent',
+  'notice.failed',
+  'sms.stopped',
+  'sms.resumed',
   'caller.refused',
   'request.refused',
   'limit.hit',
