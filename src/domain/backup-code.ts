@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
+import { canonicalSymbols, groupsOfFour, SYMBOLS, symbolsFrom } from './code-symbols.ts';
 
 /**
  * Backup codes: 16 symbols of Crockford's base32, printed `xxxx-xxxx-xxxx-xxxx`. The first three find the row, so that a
@@ -12,19 +13,16 @@ export interface BackupCode {
 /** How many codes make a set. */
 export const BACKUP_CODES = 10;
 
-const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
-const SYMBOLS = 16;
 const SELECTOR_SYMBOLS = 3;
 /** Two of ten selectors out of 32,768 rarely meet; a source that keeps repeating itself is broken. */
 const MAX_DRAWS = 100;
 
-/** A new set. `bytes` answers that many random bytes. 32 symbols divide 256, so no byte has to be rejected. */
+/** A new set. `bytes` answers that many random bytes. */
 export function newBackupCodes(bytes: (length: number) => Uint8Array): readonly BackupCode[] {
   const codes = new Map<string, BackupCode>();
   for (let draw = 0; codes.size < BACKUP_CODES; draw += 1) {
     if (draw === MAX_DRAWS) throw new RangeError('the source of randomness repeats itself');
-    const symbols = Array.from(bytes(SYMBOLS), (byte) => ALPHABET.charAt(byte & 31)).join('');
-    const code = splitCode(symbols);
+    const code = splitCode(symbolsFrom(bytes(SYMBOLS)));
     if (!codes.has(code.selector)) codes.set(code.selector, code);
   }
   return [...codes.values()];
@@ -32,18 +30,13 @@ export function newBackupCodes(bytes: (length: number) => Uint8Array): readonly 
 
 /** As people see it. */
 export function printBackupCode(code: BackupCode): string {
-  const symbols = `${code.selector}${code.secret}`;
-  return [0, 4, 8, 12].map((start) => symbols.slice(start, start + 4)).join('-');
+  return groupsOfFour(`${code.selector}${code.secret}`);
 }
 
-/**
- * Reads what a person typed: upper or lower case, hyphens between the groups or not, and the letters that Crockford
- * reads as digits (o as 0; i and l as 1). undefined for anything else; no blank is trimmed.
- */
+/** Reads what a person typed (domain/code-symbols.ts); undefined for anything that is no code. */
 export function parseBackupCode(text: string): BackupCode | undefined {
-  if (!/^[0-9A-Za-z]{4}(-?[0-9A-Za-z]{4}){3}$/.test(text)) return undefined;
-  const symbols = text.replaceAll('-', '').toLowerCase().replaceAll('o', '0').replaceAll(/[il]/g, '1');
-  return symbols.includes('u') ? undefined : splitCode(symbols);
+  const symbols = canonicalSymbols(text);
+  return symbols === undefined ? undefined : splitCode(symbols);
 }
 
 /** Compares hashes of codes in constant time. */

@@ -4,7 +4,17 @@
  */
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 
-export type IdKind = 'challenge' | 'factor' | 'session' | 'event' | 'receipt' | 'consent' | 'chain' | 'key' | 'code';
+export type IdKind =
+  | 'challenge'
+  | 'factor'
+  | 'session'
+  | 'event'
+  | 'receipt'
+  | 'consent'
+  | 'chain'
+  | 'key'
+  | 'code'
+  | 'device';
 
 const PREFIX: Readonly<Record<IdKind, string>> = {
   challenge: 'chl',
@@ -16,6 +26,7 @@ const PREFIX: Readonly<Record<IdKind, string>> = {
   chain: 'chn',
   key: 'key',
   code: 'bkc',
+  device: 'dev',
 };
 
 /** Crockford base32 (lower case, no padding) of any bytes. */

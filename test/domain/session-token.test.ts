@@ -1,7 +1,8 @@
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isSessionToken, newSessionToken, tokenDigest } from '#src/domain/session-token.ts';
+import { tokenDigest } from '#src/domain/opaque-token.ts';
+import { isSessionToken, newSessionToken } from '#src/domain/session-token.ts';
 
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const secretBytes = fc.uint8Array({ minLength: 32, maxLength: 32 });

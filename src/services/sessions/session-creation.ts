@@ -1,8 +1,9 @@
 import { type Caller, type ClientContext, NO_CLIENT } from '#src/domain/caller.ts';
 import { Fault, invalidFields } from '#src/domain/faults.ts';
 import { isId, newId } from '#src/domain/ids.ts';
+import { tokenDigest } from '#src/domain/opaque-token.ts';
 import type { Session, SessionLimitPolicy } from '#src/domain/session.ts';
-import { newSessionToken, tokenDigest } from '#src/domain/session-token.ts';
+import { newSessionToken } from '#src/domain/session-token.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';

@@ -1,6 +1,7 @@
 import type { Caller, ClientContext } from '#src/domain/caller.ts';
+import { tokenDigest } from '#src/domain/opaque-token.ts';
 import type { Session } from '#src/domain/session.ts';
-import { isSessionToken, newSessionToken, tokenDigest } from '#src/domain/session-token.ts';
+import { isSessionToken, newSessionToken } from '#src/domain/session-token.ts';
 import type { RequestClaim } from '#src/ports/intents.ts';
 import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { RotateSession, SessionStore } from '#src/ports/session-store.ts';

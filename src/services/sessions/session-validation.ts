@@ -1,7 +1,8 @@
 import type { Sensitivity } from '#src/domain/action.ts';
 import type { Caller, ClientContext } from '#src/domain/caller.ts';
+import { tokenDigest } from '#src/domain/opaque-token.ts';
 import { livenessAt, type Session } from '#src/domain/session.ts';
-import { isSessionToken, tokenDigest } from '#src/domain/session-token.ts';
+import { isSessionToken } from '#src/domain/session-token.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
