@@ -4,7 +4,7 @@ import type { EpochMs } from './time.ts';
 export type FactorState = 'PENDING' | 'ACTIVE';
 
 /** Why a factor that somebody holds proves nothing for now. */
-export type FreezeReason = 'NOT_ME' | 'CONSENT_WITHDRAWN';
+export type FreezeReason = 'NOT_ME' | 'CONSENT_WITHDRAWN' | 'ENDPOINT_GONE';
 
 /** A factor as stored. Plain data. */
 export interface Factor {

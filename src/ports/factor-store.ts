@@ -85,6 +85,8 @@ export interface FreezeFactors {
   readonly subject: string;
   /** Of these methods. */
   readonly methods: readonly Method[];
+  /** This one alone; all of the methods if absent. */
+  readonly factorId?: string;
   readonly reason: FreezeReason;
   /** Recorded when at least one changed. */
   readonly events: readonly EventDraft[];

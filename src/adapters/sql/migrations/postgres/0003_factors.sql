@@ -6,7 +6,7 @@ ALTER TABLE challenges ADD COLUMN language TEXT COLLATE "C";
 
 ALTER TABLE factors ADD COLUMN sign_count BIGINT NOT NULL DEFAULT 0 CHECK (sign_count >= 0);
 ALTER TABLE factors ADD COLUMN unique_digest BYTEA;
-ALTER TABLE factors ADD COLUMN freeze_reason TEXT COLLATE "C" CHECK (freeze_reason IN ('NOT_ME', 'CONSENT_WITHDRAWN'));
+ALTER TABLE factors ADD COLUMN freeze_reason TEXT COLLATE "C" CHECK (freeze_reason IN ('NOT_ME', 'CONSENT_WITHDRAWN', 'ENDPOINT_GONE'));
 CREATE UNIQUE INDEX factors_unique_digest ON factors (realm, method, unique_digest)
   WHERE unique_digest IS NOT NULL AND state = 'ACTIVE';
 

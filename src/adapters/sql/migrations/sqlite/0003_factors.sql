@@ -6,7 +6,7 @@ ALTER TABLE challenges ADD COLUMN language TEXT;
 
 ALTER TABLE factors ADD COLUMN sign_count INTEGER NOT NULL DEFAULT 0 CHECK (sign_count >= 0);
 ALTER TABLE factors ADD COLUMN unique_digest BLOB;
-ALTER TABLE factors ADD COLUMN freeze_reason TEXT CHECK (freeze_reason IN ('NOT_ME', 'CONSENT_WITHDRAWN'));
+ALTER TABLE factors ADD COLUMN freeze_reason TEXT CHECK (freeze_reason IN ('NOT_ME', 'CONSENT_WITHDRAWN', 'ENDPOINT_GONE'));
 CREATE UNIQUE INDEX factors_unique_digest ON factors (realm, method, unique_digest)
   WHERE unique_digest IS NOT NULL AND state = 'ACTIVE';
 
