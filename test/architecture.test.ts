@@ -49,6 +49,7 @@ const ROOMS: Readonly<Record<string, { readonly is: string; readonly may: readon
     may: ['ports', 'domain', 'gen'],
   },
   'adapters/system': { is: 'the real clock and randomness', may: ['ports', 'domain'] },
+  'adapters/webauthn': { is: 'ceremonies of WebAuthn', may: ['ports', 'domain'] },
   'adapters/telemetry': { is: 'log and metrics', may: ['ports', 'domain'] },
   config: { is: 'settings', may: ['domain'] },
   cli: {
@@ -82,6 +83,7 @@ const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   jose: ['adapters/jose/'],
   'mmdb-lib': ['adapters/geo/'],
   bowser: ['adapters/agent/'],
+  '@simplewebauthn/server': ['adapters/webauthn/'],
   pino: ['adapters/telemetry/'],
   'prom-client': ['adapters/telemetry/'],
   zod: ['config/'],

@@ -1,3 +1,5 @@
+import type { DurationMs } from '../domain/time.ts';
+
 /** A registered credential (W3C WebAuthn section 4), as kept sealed in its factor. */
 export interface WebAuthnCredential {
   /** base64url. */
@@ -34,12 +36,16 @@ export interface WebAuthn {
     readonly userName: string;
     /** Credential ids of the person. */
     readonly exclude: readonly string[];
+    /** How long the browser should wait for the person. */
+    readonly timeoutMs: DurationMs;
   }): Promise<string>;
   /** PublicKeyCredentialRequestOptionsJSON. */
   requestOptions(input: {
     readonly challenge: Uint8Array;
     readonly allow: readonly Pick<WebAuthnCredential, 'id' | 'transports'>[];
     readonly requireUserVerification: boolean;
+    /** How long the browser should wait for the person. */
+    readonly timeoutMs: DurationMs;
   }): Promise<string>;
   /** `json` is a RegistrationResponseJSON as it came. */
   verifyRegistration(input: {
