@@ -42,3 +42,12 @@ export interface RpcMetrics {
   /** `sallyport_rpc_server_open_streams`: by how much the number of open streaming calls changes. */
   openStreams(change: 1 | -1): void;
 }
+
+/** Metrics of what browsers and providers reach. */
+export interface HttpMetrics {
+  /**
+   * `sallyport_public_request_duration_seconds{http_route,http_request_method,http_response_status_code}`. `route` is the
+   * path of a route or `_OTHER`; status 499 is a client that went away.
+   */
+  httpRequest(route: string, method: string, status: string, seconds: number): void;
+}

@@ -1,4 +1,4 @@
-import type { Metrics, RpcMetrics } from '../../ports/telemetry.ts';
+import type { HttpMetrics, Metrics, RpcMetrics } from '../../ports/telemetry.ts';
 import { type Cell, CounterTally, type Gauge, HistogramTally } from './tally.ts';
 
 const PREFIX = 'sallyport_';
@@ -20,11 +20,17 @@ export interface PrometheusMetricsOptions {
 }
 
 /** All metrics of the process. Names and labels are fixed here and nowhere else; no label holds a person or an address. */
-export class PrometheusMetrics implements Metrics, RpcMetrics {
+export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
   readonly #calls = new HistogramTally({
     name: `${PREFIX}rpc_server_call_duration_seconds`,
     help: 'Duration of calls, from their headers to their final status.',
     labels: ['rpc_system_name', 'rpc_method', 'rpc_status_code', 'error_type'],
+    bounds: CALL_BUCKETS,
+  });
+  readonly #publicRequests = new HistogramTally({
+    name: `${PREFIX}public_request_duration_seconds`,
+    help: 'Duration of requests on the public listener.',
+    labels: ['http_route', 'http_request_method', 'http_response_status_code'],
     bounds: CALL_BUCKETS,
   });
   readonly #challengesEnded = counter(
@@ -83,7 +89,7 @@ export class PrometheusMetrics implements Metrics, RpcMetrics {
   async render(): Promise<{ readonly contentType: string; readonly body: string }> {
     // Loaded when first asked: prom-client costs 17 MB and more start-up time than everything else.
     this.#render ??= import('./exposition.ts').then(({ exposition }) =>
-      exposition({ counters: this.counters, histograms: [this.#calls], gauges: this.#gauges }),
+      exposition({ counters: this.counters, histograms: [this.#calls, this.#publicRequests], gauges: this.#gauges }),
     );
     const render = await this.#render;
     return { contentType: 'text/plain; version=0.0.4; charset=utf-8', body: await render() };
@@ -110,6 +116,10 @@ export class PrometheusMetrics implements Metrics, RpcMetrics {
   ): (seconds: number) => void {
     const cell = this.#calls.bind(system, method, statusCode, errorType);
     return (seconds) => cell.observe(seconds);
+  }
+
+  httpRequest(route: string, method: string, status: string, seconds: number): void {
+    this.#publicRequests.bind(route, method, status).observe(seconds);
   }
 
   openStreams(change: 1 | -1): void {
