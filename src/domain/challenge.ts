@@ -78,6 +78,24 @@ export interface Challenge {
   readonly receiptExpiresAt?: EpochMs;
 }
 
+const DELIVERY_ORDER: Readonly<Record<DeliveryStatus, number>> = {
+  QUEUED: 0,
+  UNKNOWN: 1,
+  SENT: 2,
+  FAILED: 3,
+  DELIVERED: 4,
+};
+
+/**
+ * Whether word of a delivery says more than what is noted. A new delivery begins with QUEUED; whatever else comes of a
+ * delivery that is not the noted one is late word of an older one.
+ */
+export function saysMore(delivery: Delivery, noted: Delivery | undefined): boolean {
+  if (noted === undefined) return true;
+  if (delivery.id !== noted.id) return delivery.status === 'QUEUED';
+  return DELIVERY_ORDER[delivery.status] > DELIVERY_ORDER[noted.status];
+}
+
 /** No challenge lives longer, whatever the settings say (NIST SP 800-63B section 5.1.3.2). */
 export const LONGEST_LIFE: DurationMs = 10 * MINUTE;
 

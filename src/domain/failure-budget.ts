@@ -37,7 +37,7 @@ export type Spend =
  * parallel guesses cannot slip by; a success takes everything back. A crash in between only makes it stricter.
  */
 export function spendAttempt(budget: Budget, limits: BudgetLimits, now: EpochMs): Spend {
-  if (budget.hardLocked) return { outcome: 'locked', budget, until: Number.MAX_SAFE_INTEGER, hard: true };
+  if (budget.hardLocked) return { outcome: 'locked', budget, until: WITHOUT_END, hard: true };
   if (now < budget.lockedUntil) return { outcome: 'locked', budget, until: budget.lockedUntil, hard: false };
   const recent = (budget.lockedUntil > 0 ? 0 : budget.recent) + 1;
   const consecutive = budget.consecutive + 1;
@@ -51,6 +51,25 @@ export function spendAttempt(budget: Budget, limits: BudgetLimits, now: EpochMs)
   };
   const attemptsLeft = Math.max(0, Math.min(limits.shortAttempts - recent, limits.hardAttempts - consecutive));
   return { outcome: 'spent', budget: next, attemptsLeft, locks: hard ? 'hard' : short ? 'short' : 'no' };
+}
+
+/** How many attempts the person has at `now`. */
+export function attemptsLeft(budget: Budget, limits: BudgetLimits, now: EpochMs): number {
+  if (isLocked(budget, now)) return 0;
+  const recent = budget.lockedUntil > 0 ? 0 : budget.recent;
+  return Math.max(0, Math.min(limits.shortAttempts - recent, limits.hardAttempts - budget.consecutive));
+}
+
+/** Until then lasts what the person's own word stopped: no success takes it back, only an operator. */
+export const WITHOUT_END: EpochMs = Number.MAX_SAFE_INTEGER;
+
+/** The budget of a person who says that somebody else is at work. */
+export function stopped(budget: Budget): Budget {
+  return { ...budget, lockedUntil: WITHOUT_END, hardLocked: true };
+}
+
+export function isStopped(budget: Budget): boolean {
+  return budget.hardLocked && budget.lockedUntil === WITHOUT_END;
 }
 
 /** Whether the person is locked at `now`, for a while or for good. */

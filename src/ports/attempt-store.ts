@@ -10,7 +10,7 @@ export interface SpendAttempt {
   readonly now: EpochMs;
   /**
    * True for proofs that nobody can guess, such as signatures: nothing is counted and no lock is in the way (OWASP ASVS
-   * 5.0, 6.1.1); the request is noted all the same.
+   * 5.0, 6.1.1) but the person's own word; the request is noted all the same.
    */
   readonly free?: boolean;
   /** Noted as refused until the approval says otherwise, so a repeat never spends again. */

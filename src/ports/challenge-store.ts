@@ -70,7 +70,8 @@ export interface ChallengeStore {
   >;
   /**
    * Notes what became of what was sent. Word of an older delivery than the one noted, or of a status before it, changes
-   * nothing, nor does word for a challenge that has ended. SENT and DELIVERED move the challenge to DELIVERED.
+   * nothing (domain/challenge.ts, `saysMore`): a new delivery takes the place of the one noted by its QUEUED alone. Nor
+   * does word for a challenge that has ended. SENT and DELIVERED move the challenge to DELIVERED.
    */
   noteDelivery(command: {
     readonly realm: string;

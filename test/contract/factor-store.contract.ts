@@ -50,7 +50,7 @@ export function describeFactorStore(name: string, make: MakeStores): void {
       await begin(factor);
       expect(await stores.factors.list(REALM, subject, T0)).toEqual([factor]);
       const backupCodes = codeSetOf(subject);
-      const confirmed = await stores.factors.confirm(confirmOf(factor, { step: 7, driftSteps: -1, backupCodes }));
+      const confirmed = await stores.factors.confirm(confirmOf(factor, { proof: { kind: 'totp', step: 7, driftSteps: -1 }, backupCodes }));
       expect(confirmed).toEqual({
         outcome: 'confirmed',
         factor: { ...factor, state: 'ACTIVE', confirmedAt: T0 + 1_000, lastStep: 7, driftSteps: -1 },

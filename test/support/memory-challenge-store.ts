@@ -1,16 +1,27 @@
 import type { EventDraft } from '#src/domain/audit-event.ts';
-import { type Challenge, canMove, isTerminal, stateAt } from '#src/domain/challenge.ts';
-import { type Budget, type BudgetLimits, FRESH_BUDGET, spendAttempt } from '#src/domain/failure-budget.ts';
+import { type Challenge, canMove, isTerminal, saysMore, stateAt } from '#src/domain/challenge.ts';
+import {
+  attemptsLeft,
+  type Budget,
+  FRESH_BUDGET,
+  isStopped,
+  spendAttempt,
+  stopped,
+  WITHOUT_END,
+} from '#src/domain/failure-budget.ts';
+import type { Method } from '#src/domain/method.ts';
 import type { EpochMs } from '#src/domain/time.ts';
-import type { AttemptStore } from '#src/ports/attempt-store.ts';
+import type { AttemptStore, SpendAttempt } from '#src/ports/attempt-store.ts';
 import type {
   ApproveChallenge,
   BurnReceipt,
   ChallengeStore,
   OpenChallenge,
+  ProofClaim,
   SettleChallenge,
 } from '#src/ports/challenge-store.ts';
 import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
+import type { MemoryIssuedCodes } from './memory-issued-codes.ts';
 
 interface NotedRequest {
   readonly claim: RequestClaim;
@@ -26,6 +37,10 @@ export class MemoryChallengeState {
   /** Last accepted step by factor, and spent backup codes. */
   readonly steps = new Map<string, number>();
   readonly spentCodes = new Set<string>();
+  /** Last signature counter by factor. */
+  readonly counters = new Map<string, number>();
+  /** What was issued, for the world that issues codes. */
+  codes: MemoryIssuedCodes | undefined;
   /** Recorded together with an effect. */
   readonly events: EventDraft[] = [];
   /** Thrown by every intent while set. */
@@ -105,6 +120,33 @@ export class MemoryChallengeStore implements ChallengeStore {
     });
   }
 
+  noteDelivery({ realm, challengeId, delivery, now, events }: Parameters<ChallengeStore['noteDelivery']>[0]) {
+    return this.#state.intent(() => {
+      const current = this.#state.get(realm, challengeId);
+      if (!current) return { outcome: 'missing' as const };
+      const state = stateAt(current, now);
+      if (isTerminal(state) || !saysMore(delivery, current.delivery)) {
+        return { outcome: 'unchanged' as const, challenge: { ...current, state } };
+      }
+      const arrived = delivery.status === 'SENT' || delivery.status === 'DELIVERED';
+      const moved = arrived && canMove(current.state, 'DELIVERED') ? 'DELIVERED' : current.state;
+      this.#state.events.push(...events);
+      return { outcome: 'noted' as const, challenge: this.#state.put({ ...current, state: moved, delivery }) };
+    });
+  }
+
+  openOf(realm: string, subject: string, method: Method, now: EpochMs): Promise<readonly Challenge[]> {
+    return this.#state.intent(() =>
+      [...this.#state.challenges.values()].filter(
+        (each) =>
+          each.realm === realm &&
+          each.subject === subject &&
+          each.chosenMethod === method &&
+          !isTerminal(stateAt(each, now)),
+      ),
+    );
+  }
+
   approve(command: ApproveChallenge): ReturnType<ChallengeStore['approve']> {
     return this.#state.intent(() => {
       const { realm, challengeId, proof, now } = command;
@@ -112,14 +154,9 @@ export class MemoryChallengeStore implements ChallengeStore {
       if (!current) return { outcome: 'missing' as const };
       const state = stateAt(current, now);
       if (isTerminal(state)) return { outcome: 'ended' as const, challenge: { ...current, state } };
-      if (proof.kind === 'totp') {
-        if ((this.#state.steps.get(proof.factorId) ?? -1) >= proof.step) return { outcome: 'replayed' as const };
-        this.#state.steps.set(proof.factorId, proof.step);
-      } else {
-        if (this.#state.spentCodes.has(proof.codeId)) return { outcome: 'replayed' as const };
-        this.#state.spentCodes.add(proof.codeId);
-      }
-      this.#state.budgets.delete(`${realm}\n${current.subject}`);
+      if (!this.#claim(current, proof, now)) return { outcome: 'replayed' as const };
+      const budget = this.#state.budgets.get(`${realm}\n${current.subject}`);
+      if (!budget || !isStopped(budget)) this.#state.budgets.delete(`${realm}\n${current.subject}`);
       const noted = command.requestKey === undefined ? undefined : this.#state.requests.get(command.requestKey);
       if (noted) noted.approved = true;
       this.#state.events.push(...command.events);
@@ -181,6 +218,33 @@ export class MemoryChallengeStore implements ChallengeStore {
       return Math.min(old.length, limit);
     });
   }
+
+  #claim(challenge: Challenge, proof: ProofClaim, now: EpochMs): boolean {
+    const { steps, spentCodes, counters, codes } = this.#state;
+    const { factorId } = proof;
+    switch (proof.kind) {
+      case 'totp':
+        if ((steps.get(factorId) ?? -1) >= proof.step) return false;
+        steps.set(factorId, proof.step);
+        return true;
+      case 'backup_code':
+        if (spentCodes.has(proof.codeId)) return false;
+        spentCodes.add(proof.codeId);
+        return true;
+      case 'issued': {
+        const { id: bearerId, realm, subject } = challenge;
+        const { method, digest } = proof;
+        return codes?.use({ bearerId, realm, subject, factorId, method, digest }, now) === true;
+      }
+      case 'webauthn': {
+        const known = counters.get(factorId) ?? 0;
+        const grew = proof.signCount > known || (proof.signCount === 0 && known === 0);
+        if (!grew && !proof.anyCounter) return false;
+        counters.set(factorId, Math.max(known, proof.signCount));
+        return true;
+      }
+    }
+  }
 }
 
 export class MemoryAttemptStore implements AttemptStore {
@@ -190,29 +254,42 @@ export class MemoryAttemptStore implements AttemptStore {
     this.#state = state;
   }
 
-  spend(command: {
-    readonly realm: string;
-    readonly subject: string;
-    readonly limits: BudgetLimits;
-    readonly now: EpochMs;
-    readonly request?: RequestClaim;
-  }): ReturnType<AttemptStore['spend']> {
+  spend(command: SpendAttempt): ReturnType<AttemptStore['spend']> {
     return this.#state.intent(() => {
       const repeat = this.#state.repeatOf(command.request);
       if (repeat?.outcome === 'repeat') return { ...repeat, approved: repeat.approved === true };
       if (repeat) return repeat;
       const key = `${command.realm}\n${command.subject}`;
-      const spend = spendAttempt(this.#state.budgets.get(key) ?? FRESH_BUDGET, command.limits, command.now);
+      const known = this.#state.budgets.get(key) ?? FRESH_BUDGET;
+      if (command.free) {
+        if (isStopped(known)) return { outcome: 'locked' as const, until: WITHOUT_END, hard: true };
+        this.#state.note(command.request);
+        const left = attemptsLeft(known, command.limits, command.now);
+        return { outcome: 'spent' as const, attemptsLeft: left, locks: 'no' as const, lockedUntil: 0 };
+      }
+      const spend = spendAttempt(known, command.limits, command.now);
       if (spend.outcome === 'locked') return { outcome: 'locked' as const, until: spend.until, hard: spend.hard };
       this.#state.budgets.set(key, spend.budget);
       this.#state.note(command.request);
-      const { attemptsLeft, locks, budget } = spend;
-      return { outcome: 'spent' as const, attemptsLeft, locks, lockedUntil: budget.lockedUntil };
+      const { locks, budget } = spend;
+      return { outcome: 'spent' as const, attemptsLeft: spend.attemptsLeft, locks, lockedUntil: budget.lockedUntil };
     });
   }
 
   read(realm: string, subject: string): Promise<Budget> {
     return this.#state.intent(() => this.#state.budgets.get(`${realm}\n${subject}`) ?? FRESH_BUDGET);
+  }
+
+  lock({ realm, subject, word, events }: Parameters<AttemptStore['lock']>[0]): ReturnType<AttemptStore['lock']> {
+    return this.#state.intent(() => {
+      const key = `${realm}\n${word.receiptId}`;
+      if (this.#state.receipts.has(key)) return { outcome: 'spent' as const };
+      this.#state.receipts.add(key);
+      const budget = this.#state.budgets.get(`${realm}\n${subject}`) ?? FRESH_BUDGET;
+      this.#state.budgets.set(`${realm}\n${subject}`, stopped(budget));
+      this.#state.events.push(...events);
+      return { outcome: 'locked' as const };
+    });
   }
 
   unlock(realm: string, subject: string, events: readonly EventDraft[]): Promise<{ readonly wasLocked: boolean }> {

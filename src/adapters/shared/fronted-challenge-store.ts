@@ -1,4 +1,5 @@
 import { type Challenge, isTerminal } from '#src/domain/challenge.ts';
+import type { Method } from '#src/domain/method.ts';
 import type {
   ApproveChallenge,
   BurnReceipt,
@@ -59,6 +60,18 @@ export class FrontedChallengeStore implements ChallengeStore {
     const result = await this.#options.store.advance(command);
     if (result.outcome === 'advanced') this.#keep(result.challenge);
     return result;
+  }
+
+  async noteDelivery(
+    command: Parameters<ChallengeStore['noteDelivery']>[0],
+  ): ReturnType<ChallengeStore['noteDelivery']> {
+    const result = await this.#options.store.noteDelivery(command);
+    if (result.outcome === 'noted') this.#keep(result.challenge);
+    return result;
+  }
+
+  openOf(realm: string, subject: string, method: Method, now: number): Promise<readonly Challenge[]> {
+    return this.#options.store.openOf(realm, subject, method, now);
   }
 
   async approve(command: ApproveChallenge): ReturnType<ChallengeStore['approve']> {

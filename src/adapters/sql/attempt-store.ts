@@ -1,8 +1,17 @@
 import type { EventDraft } from '#src/domain/audit-event.ts';
-import { type Budget, spendAttempt } from '#src/domain/failure-budget.ts';
+import {
+  attemptsLeft,
+  type Budget,
+  isStopped,
+  spendAttempt,
+  stopped,
+  WITHOUT_END,
+} from '#src/domain/failure-budget.ts';
 import type { AttemptStore, SpendAttempt } from '#src/ports/attempt-store.ts';
-import { readBudget, restoreBudget, writeBudget } from './budget-rows.ts';
+import { deleteBudget, readBudget, writeBudget } from './budget-rows.ts';
 import { readerOf, type SqlExecutor } from './executor.ts';
+import { deletePending } from './factor-rows.ts';
+import { burnReceipt } from './receipt-burns.ts';
 import { attemptRepeatOf, storeAttempt } from './request-claims.ts';
 
 export class SqlAttemptStore implements AttemptStore {
@@ -18,12 +27,18 @@ export class SqlAttemptStore implements AttemptStore {
       await tx.alone(realm, subject);
       const repeat = await attemptRepeatOf(tx, request, now);
       if (repeat) return repeat;
-      const spend = spendAttempt(await readBudget(tx, realm, subject), limits, now);
+      const budget = await readBudget(tx, realm, subject);
+      if (command.free) {
+        if (isStopped(budget)) return { outcome: 'locked', until: WITHOUT_END, hard: true };
+        await storeAttempt(tx, request, now);
+        return { outcome: 'spent', attemptsLeft: attemptsLeft(budget, limits, now), locks: 'no', lockedUntil: 0 };
+      }
+      const spend = spendAttempt(budget, limits, now);
       if (spend.outcome === 'locked') return { outcome: 'locked', until: spend.until, hard: spend.hard };
       await writeBudget(tx, realm, subject, spend.budget);
       await storeAttempt(tx, request, now);
-      const { attemptsLeft, locks, budget } = spend;
-      return { outcome: 'spent', attemptsLeft, locks, lockedUntil: budget.lockedUntil };
+      const { locks } = spend;
+      return { outcome: 'spent', attemptsLeft: spend.attemptsLeft, locks, lockedUntil: spend.budget.lockedUntil };
     });
   }
 
@@ -31,12 +46,24 @@ export class SqlAttemptStore implements AttemptStore {
     return readBudget(readerOf(this.#sql), realm, subject);
   }
 
+  lock(command: Parameters<AttemptStore['lock']>[0]): ReturnType<AttemptStore['lock']> {
+    const { realm, subject, word, now, events } = command;
+    return this.#sql.unit(async (tx) => {
+      await tx.alone(realm, subject);
+      if (!(await burnReceipt(tx, realm, word, now))) return { outcome: 'spent' };
+      await writeBudget(tx, realm, subject, stopped(await readBudget(tx, realm, subject)));
+      await deletePending(tx, realm, subject);
+      tx.record(...events);
+      return { outcome: 'locked' };
+    });
+  }
+
   unlock(realm: string, subject: string, events: readonly EventDraft[]): Promise<{ readonly wasLocked: boolean }> {
     return this.#sql.unit(async (tx) => {
       await tx.alone(realm, subject);
       const budget = await readBudget(tx, realm, subject);
       if (budget.consecutive === 0 && !budget.hardLocked) return { wasLocked: false };
-      await restoreBudget(tx, realm, subject);
+      await deleteBudget(tx, realm, subject);
       tx.record(...events);
       // The events carry the instant of the act; without one a lock counts even if it has run out.
       const now = events[0]?.at ?? 0;

@@ -1,4 +1,4 @@
-import { type Budget, FRESH_BUDGET } from '#src/domain/failure-budget.ts';
+import { type Budget, FRESH_BUDGET, WITHOUT_END } from '#src/domain/failure-budget.ts';
 import type { Tx } from './executor.ts';
 import { whole } from './row.ts';
 
@@ -35,6 +35,17 @@ export async function writeBudget(tx: Tx, realm: string, subject: string, budget
   );
 }
 
+/** After a success; what the person's own word stopped stays stopped. */
 export async function restoreBudget(tx: Tx, realm: string, subject: string): Promise<void> {
+  await tx.run(
+    'DELETE FROM attempts WHERE realm = $1 AND subject = $2 AND locked_until < $3',
+    realm,
+    subject,
+    WITHOUT_END,
+  );
+}
+
+/** An operator's act. */
+export async function deleteBudget(tx: Tx, realm: string, subject: string): Promise<void> {
   await tx.run('DELETE FROM attempts WHERE realm = $1 AND subject = $2', realm, subject);
 }

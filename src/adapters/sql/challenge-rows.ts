@@ -1,8 +1,8 @@
-import type { Challenge, ChallengeState, MethodOffer } from '#src/domain/challenge.ts';
+import type { Challenge, ChallengeState, Delivery, MethodOffer } from '#src/domain/challenge.ts';
 import { isTerminal } from '#src/domain/challenge.ts';
 import type { Method } from '#src/domain/method.ts';
 import type { Row, Tx } from './executor.ts';
-import { json, optionalText, optionalWhole, orNull, present, text, whole } from './row.ts';
+import { json, optionalJson, optionalText, optionalWhole, orNull, present, text, whole } from './row.ts';
 
 export function challengeOf(row: Row): Challenge {
   return {
@@ -30,6 +30,8 @@ export function challengeOf(row: Row): Challenge {
       chosenMethod: optionalText(row, 'chosen_method') as Method | undefined,
       provenMethod: optionalText(row, 'proven_method') as Method | undefined,
       provenFactorId: optionalText(row, 'proven_factor_id'),
+      delivery: optionalJson(row, 'delivery') as Delivery | undefined,
+      language: optionalText(row, 'language'),
       settledAt: optionalWhole(row, 'settled_at'),
       receiptId: optionalText(row, 'receipt_id'),
       receiptExpiresAt: optionalWhole(row, 'receipt_expires_at'),
@@ -52,9 +54,11 @@ export async function insertChallenge(tx: Tx, challenge: Challenge): Promise<voi
     `INSERT INTO challenges (
        id, realm, subject, session_id, opened_by, purpose, resource, action, details, action_digest, sensitivity,
        audience, state, approval_reason, offers, chosen_method, proven_method, proven_factor_id, policy_rule,
-       created_at, expires_at, settled_at, receipt_id, receipt_expires_at
+       created_at, expires_at, settled_at, receipt_id, receipt_expires_at,
+       delivery, language
      ) VALUES (
-       $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24
+       $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+       $25, $26
      )`,
     challenge.id,
     challenge.realm,
@@ -80,5 +84,7 @@ export async function insertChallenge(tx: Tx, challenge: Challenge): Promise<voi
     orNull(settledAt),
     orNull(challenge.receiptId),
     orNull(challenge.receiptExpiresAt),
+    challenge.delivery ? JSON.stringify(challenge.delivery) : null,
+    orNull(challenge.language),
   );
 }

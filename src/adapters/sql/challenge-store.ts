@@ -1,5 +1,6 @@
-import { type Challenge, canMove, isTerminal, stateAt } from '#src/domain/challenge.ts';
+import { type Challenge, canMove, isTerminal, saysMore, stateAt } from '#src/domain/challenge.ts';
 import { Fault } from '#src/domain/faults.ts';
+import type { Method } from '#src/domain/method.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type {
   ApproveChallenge,
@@ -56,7 +57,7 @@ export class SqlChallengeStore implements ChallengeStore {
     const ids = [...challengeIds, ...Array.from({ length: roomAbove(challengeIds.length) }, () => '')];
     const rows = await readerOf(this.#sql).all(
       `SELECT * FROM challenges WHERE id IN (${paramsOf(ids.length, 1)})
-         AND (settled_at IS NOT NULL OR state <> 'PENDING' OR chosen_method IS NOT NULL)`,
+         AND (settled_at IS NOT NULL OR state <> 'PENDING' OR chosen_method IS NOT NULL OR delivery IS NOT NULL)`,
       ...ids,
     );
     return rows.map(challengeOf);
@@ -91,6 +92,47 @@ export class SqlChallengeStore implements ChallengeStore {
     });
   }
 
+  noteDelivery(command: Parameters<ChallengeStore['noteDelivery']>[0]): ReturnType<ChallengeStore['noteDelivery']> {
+    const { realm, challengeId, delivery, now } = command;
+    return this.#sql.unit(async (tx) => {
+      const current = await readChallenge(tx, realm, challengeId);
+      if (!current) return { outcome: 'missing' };
+      const seen = asOf(current, now);
+      if (isTerminal(seen.state) || !saysMore(delivery, current.delivery)) {
+        return { outcome: 'unchanged', challenge: seen };
+      }
+      const arrived = delivery.status === 'SENT' || delivery.status === 'DELIVERED';
+      const [row] = await tx.all(
+        `UPDATE challenges SET delivery = $3, state = $4
+         WHERE id = $1 AND realm = $2 AND settled_at IS NULL AND expires_at > $5
+           AND state = $6 AND delivery IS NOT DISTINCT FROM $7 RETURNING *`,
+        challengeId,
+        realm,
+        JSON.stringify(delivery),
+        arrived && canMove(current.state, 'DELIVERED') ? 'DELIVERED' : current.state,
+        now,
+        current.state,
+        current.delivery ? JSON.stringify(current.delivery) : null,
+      );
+      const challenge = challengeOf(changed(row));
+      tx.record(...command.events);
+      return { outcome: 'noted', challenge };
+    });
+  }
+
+  async openOf(realm: string, subject: string, method: Method, now: EpochMs): Promise<readonly Challenge[]> {
+    const rows = await readerOf(this.#sql).all(
+      `SELECT * FROM challenges
+       WHERE realm = $1 AND subject = $2 AND settled_at IS NULL AND expires_at > $3 AND chosen_method = $4
+       ORDER BY created_at, id`,
+      realm,
+      subject,
+      now,
+      method,
+    );
+    return rows.map(challengeOf);
+  }
+
   approve(command: ApproveChallenge): ReturnType<ChallengeStore['approve']> {
     const { realm, challengeId, proof, now } = command;
     return this.#sql.unit(async (tx) => {
@@ -101,7 +143,7 @@ export class SqlChallengeStore implements ChallengeStore {
       if (!current) return { outcome: 'missing' };
       const seen = asOf(current, now);
       if (isTerminal(seen.state)) return { outcome: 'ended', challenge: seen };
-      const claimed = await claimProof(tx, realm, current.subject, proof, now);
+      const claimed = await claimProof(tx, current, proof, now);
       if (!claimed) return { outcome: 'replayed' };
       const [row] = await tx.all(
         `UPDATE challenges

@@ -1,9 +1,9 @@
-import type { BackupCodeHash, Consent, Factor } from '#src/domain/factor.ts';
+import type { BackupCodeHash, Factor, FreezeReason } from '#src/domain/factor.ts';
 import type { Method } from '#src/domain/method.ts';
 import type { BackupCodeSet } from '#src/ports/factor-store.ts';
 import { valuesOf } from './batches.ts';
 import type { Row, Tx } from './executor.ts';
-import { bytes, optionalWhole, orNull, present, text, whole } from './row.ts';
+import { bytes, optionalBytes, optionalText, optionalWhole, orNull, present, text, whole } from './row.ts';
 
 const SELECT_FACTOR = `
   SELECT factors.*, (
@@ -12,11 +12,12 @@ const SELECT_FACTOR = `
   FROM factors`;
 
 function factorOf(row: Row): Factor {
+  const method = text(row, 'method') as Method;
   return {
     id: text(row, 'id'),
     realm: text(row, 'realm'),
     subject: text(row, 'subject'),
-    method: text(row, 'method') as Method,
+    method,
     displayName: text(row, 'display_name'),
     state: text(row, 'state') as Factor['state'],
     sealedSecret: bytes(row, 'sealed_secret'),
@@ -29,6 +30,9 @@ function factorOf(row: Row): Factor {
     ...present({
       confirmedAt: optionalWhole(row, 'confirmed_at'),
       lastUsedAt: optionalWhole(row, 'last_used_at'),
+      signCount: method === 'webauthn' ? whole(row, 'sign_count') : undefined,
+      uniqueDigest: optionalBytes(row, 'unique_digest'),
+      freezeReason: optionalText(row, 'freeze_reason') as FreezeReason | undefined,
     }),
   };
 }
@@ -52,8 +56,8 @@ export async function insertFactor(tx: Tx, factor: Factor): Promise<void> {
   await tx.run(
     `INSERT INTO factors (
        id, realm, subject, method, display_name, state, sealed_secret, last_step, drift_steps, replaces, created_at,
-       expires_at, confirmed_at, last_used_at
-     ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+       expires_at, confirmed_at, last_used_at, sign_count, unique_digest, freeze_reason
+     ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
     factor.id,
     factor.realm,
     factor.subject,
@@ -68,13 +72,53 @@ export async function insertFactor(tx: Tx, factor: Factor): Promise<void> {
     factor.expiresAt,
     orNull(factor.state === 'ACTIVE' ? (factor.confirmedAt ?? factor.createdAt) : undefined),
     orNull(factor.lastUsedAt),
+    factor.signCount ?? 0,
+    orNull(factor.uniqueDigest),
+    orNull(factor.freezeReason),
   );
 }
 
-/** Deletes the factor with its codes. */
+/** Whether an active factor has this digest, other than the one that is to go. */
+export async function isTaken(
+  tx: Tx,
+  { realm, method }: Pick<Factor, 'realm' | 'method'>,
+  uniqueDigest: Uint8Array | undefined,
+  goingId: string,
+): Promise<boolean> {
+  if (!uniqueDigest) return false;
+  const [row] = await tx.all(
+    `SELECT id FROM factors
+     WHERE realm = $1 AND method = $2 AND unique_digest = $3 AND state = 'ACTIVE' AND id <> $4`,
+    realm,
+    method,
+    uniqueDigest,
+    goingId,
+  );
+  return row !== undefined;
+}
+
+/** Deletes the factor with its codes, and what was issued to confirm it. */
 export async function deleteFactor(tx: Tx, id: string): Promise<void> {
+  await tx.run('DELETE FROM issued_codes WHERE bearer_id = $1', id);
   await tx.run('DELETE FROM backup_codes WHERE factor_id = $1', id);
   await tx.run('DELETE FROM factors WHERE id = $1', id);
+}
+
+/** Enrolments that nobody has confirmed; answers how many. */
+export async function deletePending(
+  tx: Tx,
+  realm: string,
+  subject: string,
+  isMeant: (method: Method) => boolean = () => true,
+): Promise<number> {
+  const rows = await tx.all(
+    `SELECT id, method FROM factors WHERE realm = $1 AND subject = $2 AND state = 'PENDING'`,
+    realm,
+    subject,
+  );
+  const going = rows.filter((row) => isMeant(text(row, 'method') as Method));
+  for (const row of going) await deleteFactor(tx, text(row, 'id'));
+  return going.length;
 }
 
 /** Stores a set of codes in place of the one the person has. */
@@ -102,7 +146,7 @@ export async function findCode(
   const [row] = await reader.all(
     `SELECT backup_codes.* FROM backup_codes JOIN factors ON factors.id = backup_codes.factor_id
      WHERE factors.realm = $1 AND factors.subject = $2 AND factors.method = 'backup_code' AND factors.state = 'ACTIVE'
-       AND backup_codes.selector = $3 AND backup_codes.spent_at IS NULL`,
+       AND factors.freeze_reason IS NULL AND backup_codes.selector = $3 AND backup_codes.spent_at IS NULL`,
     realm,
     subject,
     selector,
@@ -115,18 +159,4 @@ export async function findCode(
     salt: bytes(row, 'salt'),
     hash: bytes(row, 'hash'),
   };
-}
-
-export async function insertConsent(tx: Tx, realm: string, subject: string, consent: Consent): Promise<void> {
-  await tx.run(
-    `INSERT INTO consents (id, realm, subject, method, text_version, language, granted_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-    consent.id,
-    realm,
-    subject,
-    consent.method,
-    consent.textVersion,
-    consent.language,
-    consent.grantedAt,
-  );
 }

@@ -3,23 +3,31 @@ import { isOver } from '#src/domain/time.ts';
 import type {
   BeginFactor,
   ConfirmFactor,
+  FactorProof,
   FactorStore,
+  FreezeFactors,
   RemoveFactor,
   ReplaceBackupCodes,
 } from '#src/ports/factor-store.ts';
 import { restoreBudget } from './budget-rows.ts';
-import { readerOf, type SqlExecutor, UnitConflict } from './executor.ts';
+import { hasStanding, insertConsent } from './consent-rows.ts';
+import { readerOf, type SqlExecutor, type Tx, UnitConflict } from './executor.ts';
+import { freezeFactors, thawFactors } from './factor-freezes.ts';
 import {
   deleteFactor,
   findCode,
-  insertConsent,
   insertFactor,
+  isTaken,
   listFactors,
   readFactor,
   replaceCodeSet,
 } from './factor-rows.ts';
+import { useIssuedCode } from './issued-code-rows.ts';
 import { burnReceipt } from './receipt-burns.ts';
 import { confirmationRepeatOf, noteConfirmation, repeatOf, storeClaim } from './request-claims.ts';
+import { orNull } from './row.ts';
+import { dropPass, passRefusal, readPass } from './temporary-passes.ts';
+import { revokeDevices } from './trusted-device-rows.ts';
 
 export class SqlFactorStore implements FactorStore {
   readonly #sql: SqlExecutor;
@@ -50,10 +58,16 @@ export class SqlFactorStore implements FactorStore {
           other.id !== factor.replaces,
       );
       if (counted.length >= command.maxFactors) return { outcome: 'too_many' };
+      if (await isTaken(tx, factor, factor.uniqueDigest, factor.replaces)) return { outcome: 'taken' };
+      if (!consent && !(await hasStanding(tx, realm, subject, factor.method))) return { outcome: 'no_consent' };
+      const isFirst = active.length === 0;
+      const refusal = isFirst && passRefusal(await readPass(tx, realm, subject), command.pass, now);
+      if (refusal) return { outcome: refusal };
       if (receipt && !(await burnReceipt(tx, realm, receipt, now))) return { outcome: 'receipt_spent' };
       for (const older of all.filter(sameEnrolment)) await deleteFactor(tx, older.id);
       await insertFactor(tx, factor);
-      await insertConsent(tx, realm, subject, consent);
+      if (consent) await insertConsent(tx, realm, subject, consent);
+      if (isFirst) await dropPass(tx, realm, subject);
       await storeClaim(tx, request, now);
       tx.record(...command.events);
       return { outcome: 'begun' };
@@ -80,23 +94,22 @@ export class SqlFactorStore implements FactorStore {
       if (!pending) return { outcome: 'missing' };
       if (pending.state === 'ACTIVE') return { outcome: 'already_active' };
       if (isOver(pending.expiresAt, now)) return { outcome: 'lapsed' };
-      const confirmed = await tx.run(
-        `UPDATE factors SET state = 'ACTIVE', confirmed_at = $2, last_step = $3, drift_steps = $4
-         WHERE id = $1 AND state = 'PENDING'`,
-        factorId,
-        now,
-        command.step,
-        command.driftSteps,
-      );
-      if (confirmed !== 1) throw new UnitConflict('a factor changed within a unit');
       const replaced = all.find(({ id, state }) => id === pending.replaces && state === 'ACTIVE');
+      const { proof } = command;
+      const uniqueDigest = proof.kind === 'made' ? proof.uniqueDigest : pending.uniqueDigest;
+      if (await isTaken(tx, pending, uniqueDigest, replaced?.id ?? '')) return { outcome: 'taken' };
+      if (!(await useProof(tx, pending, proof, now))) return { outcome: 'proof_spent' };
       if (replaced) await deleteFactor(tx, replaced.id);
+      await activate(tx, pending, proof, now);
       const backupCodesStored = backupCodes !== undefined && !all.some(({ method }) => method === 'backup_code');
       if (backupCodesStored) await replaceCodeSet(tx, backupCodes);
       await restoreBudget(tx, realm, subject);
       if (request) await noteConfirmation(tx, request, now);
       tx.record(...command.events);
-      if (replaced) tx.record(...command.replacedEvents);
+      if (replaced) {
+        tx.record(...command.replacedEvents);
+        await forgetDevices(tx, command);
+      }
       if (backupCodesStored) tx.record(...command.backupEvents);
       const factor = await readFactor(tx, realm, factorId);
       if (!factor) throw new Error('a factor vanished within a unit');
@@ -123,7 +136,28 @@ export class SqlFactorStore implements FactorStore {
       if (alone) for (const codes of kept) await deleteFactor(tx, codes.id);
       await storeClaim(tx, request, now);
       tx.record(...command.events);
+      if (going.state === 'ACTIVE') await forgetDevices(tx, command);
       return { outcome: 'removed' };
+    });
+  }
+
+  freeze(command: FreezeFactors): Promise<number> {
+    return this.#onFactors(command, freezeFactors);
+  }
+
+  thaw(command: FreezeFactors): Promise<number> {
+    return this.#onFactors(command, thawFactors);
+  }
+
+  discard(command: Parameters<FactorStore['discard']>[0]): Promise<boolean> {
+    const { realm, subject, factorId, events } = command;
+    return this.#sql.unit(async (tx) => {
+      await tx.alone(realm, subject);
+      const going = await readFactor(tx, realm, factorId);
+      if (going?.subject !== subject) return false;
+      await deleteFactor(tx, factorId);
+      tx.record(...events);
+      return true;
     });
   }
 
@@ -144,6 +178,49 @@ export class SqlFactorStore implements FactorStore {
   findBackupCode(realm: string, subject: string, selector: string): ReturnType<FactorStore['findBackupCode']> {
     return findCode(readerOf(this.#sql), realm, subject, selector);
   }
+
+  #onFactors(command: FreezeFactors, change: (tx: Tx, command: FreezeFactors) => Promise<number>): Promise<number> {
+    return this.#sql.unit(async (tx) => {
+      await tx.alone(command.realm, command.subject);
+      const changed = await change(tx, command);
+      if (changed > 0) tx.record(...command.events);
+      return changed;
+    });
+  }
+}
+
+/** Uses up what was issued for the enrolment; other proofs have nothing that could be used twice. */
+async function useProof(tx: Tx, pending: Factor, proof: FactorProof, now: number): Promise<boolean> {
+  if (proof.kind !== 'issued') return true;
+  const { id, realm, subject, method } = pending;
+  const code = { bearerId: id, factorId: id, realm, subject, method, digest: proof.digest };
+  return await useIssuedCode(tx, code, 'PENDING', now);
+}
+
+/** What was trusted by a proof of a factor is not trusted when the factor is gone. */
+async function forgetDevices(tx: Tx, command: ConfirmFactor | RemoveFactor): Promise<void> {
+  const { realm, subject, now, deviceEvents = [] } = command;
+  const revoked = await revokeDevices(tx, { realm, subject, deviceId: '', reason: 'FACTOR_CHANGE', now });
+  if (revoked > 0) tx.record(...deviceEvents);
+}
+
+/** Another person may enrol the same thing at this instant: the unique digest decides, and the unit runs again. */
+async function activate(tx: Tx, pending: Factor, proof: FactorProof, now: number): Promise<void> {
+  const made = proof.kind === 'made' ? proof : undefined;
+  const activated = await tx.run(
+    `UPDATE factors
+     SET state = 'ACTIVE', confirmed_at = $2, last_step = $3, drift_steps = $4, sealed_secret = $5, unique_digest = $6,
+         sign_count = $7
+     WHERE id = $1 AND state = 'PENDING'`,
+    pending.id,
+    now,
+    proof.kind === 'totp' ? proof.step : pending.lastStep,
+    proof.kind === 'totp' ? proof.driftSteps : pending.driftSteps,
+    made?.sealedSecret ?? pending.sealedSecret,
+    orNull(made?.uniqueDigest ?? pending.uniqueDigest),
+    made?.signCount ?? 0,
+  );
+  if (activated !== 1) throw new UnitConflict('a factor changed within a unit');
 }
 
 /** In use, or an enrolment that can still be confirmed. */

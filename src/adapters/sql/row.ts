@@ -34,6 +34,14 @@ export function json(row: Row, column: string): unknown {
   return JSON.parse(text(row, column));
 }
 
+export function optionalJson(row: Row, column: string): unknown {
+  return row[column] === null ? undefined : json(row, column);
+}
+
+export function optionalBytes(row: Row, column: string): Uint8Array | undefined {
+  return row[column] === null ? undefined : bytes(row, column);
+}
+
 /** Leaves out members that are undefined, for records whose optional members are absent rather than undefined. */
 export function present<T extends Readonly<Record<string, unknown>>>(
   members: T,

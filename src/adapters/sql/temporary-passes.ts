@@ -1,0 +1,46 @@
+import { timingSafeEqual } from 'node:crypto';
+import { type EpochMs, isOver } from '#src/domain/time.ts';
+import type { TemporaryPass } from '#src/ports/subject-store.ts';
+import type { Tx } from './executor.ts';
+import { bytes, whole } from './row.ts';
+
+export async function readPass(
+  reader: Pick<Tx, 'all'>,
+  realm: string,
+  subject: string,
+): Promise<TemporaryPass | undefined> {
+  const [row] = await reader.all(
+    'SELECT digest, expires_at FROM temporary_passes WHERE realm = $1 AND subject = $2',
+    realm,
+    subject,
+  );
+  return row && { digest: bytes(row, 'digest'), expiresAt: whole(row, 'expires_at') };
+}
+
+/** In place of an older one. */
+export async function putPass(tx: Tx, realm: string, subject: string, pass: TemporaryPass): Promise<void> {
+  await tx.run(
+    `INSERT INTO temporary_passes (realm, subject, digest, expires_at) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (realm, subject) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at`,
+    realm,
+    subject,
+    pass.digest,
+    pass.expiresAt,
+  );
+}
+
+export async function dropPass(tx: Tx, realm: string, subject: string): Promise<void> {
+  await tx.run('DELETE FROM temporary_passes WHERE realm = $1 AND subject = $2', realm, subject);
+}
+
+/** What keeps a person without factors from a first enrolment; undefined if nothing does. */
+export function passRefusal(
+  standing: TemporaryPass | undefined,
+  given: Uint8Array | undefined,
+  now: EpochMs,
+): 'pass_required' | 'pass_wrong' | undefined {
+  if (!given) return standing && 'pass_required';
+  if (!standing || isOver(standing.expiresAt, now)) return 'pass_wrong';
+  const same = given.length === standing.digest.length && timingSafeEqual(given, standing.digest);
+  return same ? undefined : 'pass_wrong';
+}
