@@ -120,6 +120,11 @@ export function composeServices(deps: ServiceDependencies): Services {
         DEVICE_CHANGED: config.sessions.risk.device_changed,
         IMPOSSIBLE_TRAVEL: config.sessions.risk.impossible_travel,
       },
+      trustedDevices: {
+        enabled: config.trusted_devices.enabled,
+        lifeMs: config.trusted_devices.life,
+        maxDevices: config.trusted_devices.max_per_subject,
+      },
     },
   });
   const authority = sessions.validation;

@@ -13,6 +13,7 @@ import {
 import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
 import type {
   CreateSession,
+  DevicesWithSession,
   EndSessions,
   NoteRisk,
   RotateSession,
@@ -27,6 +28,8 @@ import type {
 export class MemorySessionStore implements SessionStore {
   readonly sessions = new Map<string, Session>();
   readonly events: EventDraft[] = [];
+  /** What was to become of devices, with the sessions that were created. */
+  readonly devices: DevicesWithSession[] = [];
   readonly calls = new Map<keyof SessionStore, number>();
   /** Thrown by every intent while set. */
   failure: Error | undefined;
@@ -56,6 +59,8 @@ export class MemorySessionStore implements SessionStore {
     this.sessions.set(session.id, session);
     this.#claim(request);
     this.events.push(...command.events);
+    if (command.devices) this.devices.push(command.devices);
+    if (command.devices?.kind === 'trust') this.events.push(...command.devices.events);
     return { outcome: 'created', evicted };
   }
 

@@ -51,6 +51,7 @@ const OPTIONS: SessionOptions = {
   retentionMs: 30 * DAY,
   heartbeatMs: 15 * SECOND,
   reactions: DEFAULT_REACTIONS,
+  trustedDevices: { enabled: true, lifeMs: 30 * DAY, maxDevices: 10 },
 };
 
 /** Receipts that say what the test says; tokens are the keys. */
@@ -152,6 +153,8 @@ export function sessionWorld(options: Partial<SessionOptions> = {}, seed = 'sess
         receipt: '',
         labels: {},
         endSessionIds: [],
+        rememberDevice: false,
+        deviceName: '',
         requestId: '',
         ...over,
       },
@@ -173,6 +176,7 @@ export function sessionWorld(options: Partial<SessionOptions> = {}, seed = 'sess
     trail,
     dependencies,
     outages,
+    secrets,
     sessions,
     make,
     signIn,

@@ -8,6 +8,7 @@ import type { DurationMs } from '#src/domain/time.ts';
 import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
 import type { ReceiptClaims } from '../contracts.ts';
+import type { DeviceGrant, DeviceMemory } from '../devices/device-memory.ts';
 import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import { openAnswer, sealAnswer } from '../sealed-answer.ts';
 import type { Trail } from '../trail.ts';
@@ -32,6 +33,7 @@ export interface SessionCreationDependencies {
   readonly connections: SessionConnections;
   readonly endings: SessionEndings;
   readonly uses: SessionUses;
+  readonly memory: DeviceMemory;
   readonly claims: RequestClaims;
   readonly secrets: SecretBox;
   readonly trail: Trail;
@@ -49,6 +51,10 @@ export interface NewSession {
   readonly receipt: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly endSessionIds: readonly string[];
+  /** The person chose to have the device remembered. */
+  readonly rememberDevice: boolean;
+  /** '' for one made of browser and system. */
+  readonly deviceName: string;
   readonly requestId: string;
 }
 
@@ -58,6 +64,8 @@ export type CreatedSession =
       readonly session: Session;
       readonly token: string;
       readonly evicted: readonly Session[];
+      /** Absent when nothing was remembered. */
+      readonly trusted?: DeviceGrant;
     }
   /** With the policy `ask`. */
   | { readonly outcome: 'choose'; readonly candidates: readonly Session[] };
@@ -75,7 +83,7 @@ export class SessionCreation {
    * live session of the person; the faults of SessionReceipts for a receipt that is not good for a login.
    */
   async create(command: NewSession, caller: Caller): Promise<CreatedSession> {
-    const { clock, connections, limits, random, receipts, store, trail, uses } = this.#deps;
+    const { clock, connections, limits, memory, random, receipts, store, trail, uses } = this.#deps;
     const { realm, subject } = command;
     if (!command.endSessionIds.every((id) => isId('session', id))) throw unknownSession();
     const use: ReceiptUse = { realm, subject, sessionId: undefined, purposes: ['login'] };
@@ -98,13 +106,26 @@ export class SessionCreation {
       labels: command.labels,
     };
     const about = { realm, subject, ipAddress: device.ipAddress, userAgent: device.userAgent };
-    const request = this.#claim(command, caller, session.id, token);
+    const remembered = memory.at({
+      caller,
+      realm,
+      subject,
+      client: command.client ?? NO_CLIENT,
+      device,
+      proof,
+      remember: command.rememberDevice,
+      name: command.deviceName,
+      now,
+    });
+    const trusted = remembered.grant;
+    const request = this.#claim(command, caller, trusted ? [session.id, token, trusted] : [session.id, token]);
     const result = await store.create({
       session,
       cap: limits.cap,
       policy: limits.policy,
       endSessionIds: command.endSessionIds,
       ...(proof ? { receipt: { receiptId: proof.receiptId, expiresAt: proof.expiresAt } } : {}),
+      ...(remembered.command ? { devices: remembered.command } : {}),
       now,
       ...(request ? { request } : {}),
       events: [
@@ -126,7 +147,7 @@ export class SessionCreation {
     switch (result.outcome) {
       case 'created':
         this.#deps.endings.announce(result.evicted);
-        return { outcome: 'created', session, token, evicted: result.evicted };
+        return { outcome: 'created', session, token, evicted: result.evicted, ...(trusted ? { trusted } : {}) };
       case 'limit':
         return this.#limited(command, caller, result.candidates);
       case 'receipt_spent':
@@ -140,7 +161,7 @@ export class SessionCreation {
     }
   }
 
-  #claim(command: NewSession, caller: Caller, sessionId: string, token: string) {
+  #claim(command: NewSession, caller: Caller, answer: StoredAnswer) {
     const { realm, subject, client, receipt, labels, endSessionIds, requestId } = command;
     if (requestId === '') return undefined;
     return this.#deps.claims.claim({
@@ -154,8 +175,9 @@ export class SessionCreation {
         JSON.stringify([client?.ipAddress, client?.userAgent, client?.deviceId]),
         JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))),
         JSON.stringify(endSessionIds),
+        JSON.stringify([command.rememberDevice, command.deviceName]),
       ],
-      seed: sealAnswer(this.#deps.secrets, { realm, subject, requestId }, [sessionId, token]),
+      seed: sealAnswer(this.#deps.secrets, { realm, subject, requestId }, answer),
     });
   }
 
@@ -181,16 +203,19 @@ export class SessionCreation {
   async #repeat(command: NewSession, seed: Uint8Array): Promise<CreatedSession> {
     const { clock, secrets, store } = this.#deps;
     const { realm, subject, requestId } = command;
-    const [sessionId = '', token = ''] = openAnswer(secrets, { realm, subject, requestId }, seed) as readonly string[];
+    const [sessionId, token, trusted] = openAnswer(secrets, { realm, subject, requestId }, seed) as StoredAnswer;
     const session = await store.read(realm, sessionId);
     if (!session) throw new Fault('not-found', 'SESSION_NOT_FOUND', 'the session of this request id is gone');
     const page = { realm, subject, includeEnded: true, limit: 200, now: clock.now() };
     const evicted = (await store.list(page)).filter(
       (other) => other.endReason === 'EVICTED' && other.endedAt === session.createdAt,
     );
-    return { outcome: 'created', session, token, evicted };
+    return { outcome: 'created', session, token, evicted, ...(trusted ? { trusted } : {}) };
   }
 }
+
+/** What a repeat needs to answer the same. */
+type StoredAnswer = readonly [sessionId: string, token: string, trusted?: DeviceGrant];
 
 /** What was really proven (RFC 8176, NIST SP 800-63B): an approval without a proof is the level of a password. */
 function levelOf(proof: ReceiptClaims | undefined): Pick<Session, 'amr' | 'acr' | 'mfaAt'> {

@@ -6,6 +6,7 @@ import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Signals } from '#src/ports/signals.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
 import type { OutageGate, ReceiptAuthority } from '../contracts.ts';
+import { DeviceMemory, type DeviceMemoryOptions } from '../devices/device-memory.ts';
 import { PageTokens } from '../page-tokens.ts';
 import type { RequestClaims } from '../request-claims.ts';
 import type { Trail } from '../trail.ts';
@@ -33,6 +34,7 @@ export interface SessionOptions extends SessionLimits {
   /** Heartbeat of WatchRevocations. */
   readonly heartbeatMs: DurationMs;
   readonly reactions: RiskReactions;
+  readonly trustedDevices: DeviceMemoryOptions;
 }
 
 export interface SessionsDependencies {
@@ -79,10 +81,11 @@ export class Sessions {
     const endings = new SessionEndings({ store, cache, signals, trail, metrics, clock });
     const risk = new SessionRiskWatch({ store, connections, endings, uses, trail, metrics, clock, reactions });
     const validation = new SessionValidation({ store, cache, uses, risk, endings, outages, trail, metrics, clock });
+    const memory = new DeviceMemory({ secrets, trail, random, ...options.trustedDevices });
     const made = { store, receipts, connections, claims, secrets, trail, clock, random };
     this.validation = validation;
     this.endings = endings;
-    this.creation = new SessionCreation({ ...made, endings, uses, limits: options });
+    this.creation = new SessionCreation({ ...made, endings, uses, memory, limits: options });
     this.renewal = new SessionRenewal({ ...made, validation, cache, uses });
     this.directory = new SessionDirectory({ store, validation, endings, uses, pageTokens, clock });
     this.revocations = new RevocationFeed({

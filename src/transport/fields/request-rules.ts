@@ -146,14 +146,21 @@ export const REQUEST_RULES: Readonly<Record<string, MessageRules>> = {
     fields: { ...person, device_id: text(64), display_name: name },
   },
   'sallyport.v1.RevokeTrustedDeviceRequest': {
-    required: ['subject', 'device_id'],
+    required: ['subject'],
     fields: { ...person, device_id: text(64) },
   },
 
   // Sessions
   'sallyport.v1.CreateSessionRequest': {
     required: ['subject'],
-    fields: { ...person, receipt, labels, end_session_ids: list(16, id('session')), request_id: uuid },
+    fields: {
+      ...person,
+      receipt,
+      labels,
+      end_session_ids: list(16, id('session')),
+      request_id: uuid,
+      device_name: name,
+    },
   },
   'sallyport.v1.ValidateSessionRequest': { fields: { realm, token } },
   'sallyport.v1.GetSessionRequest': { required: ['session_id'], fields: { realm, session_id: id('session') } },
@@ -186,7 +193,7 @@ export const REQUEST_RULES: Readonly<Record<string, MessageRules>> = {
 
   // Privacy
   'sallyport.v1.RecordConsentRequest': {
-    required: ['subject', 'method', 'text_version'],
+    required: ['subject', 'method', 'text_version', 'language'],
     fields: { ...person, text_version: text(64, printable), language: languageTag, request_id: uuid },
   },
   'sallyport.v1.WithdrawConsentRequest': { required: ['subject', 'method'], fields: { ...person, request_id: uuid } },

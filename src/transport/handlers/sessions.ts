@@ -6,7 +6,7 @@ import type {
 } from '#src/gen/sallyport/v1/session_pb.js';
 import type { Sessions } from '#src/services/sessions/sessions.ts';
 import type { Handlers } from '../call.ts';
-import { clientFromProto, type Realms, realmOf, sensitivityFromProto } from '../mapping/common.ts';
+import { clientFromProto, type Realms, realmOf, sensitivityFromProto, timestampToProto } from '../mapping/common.ts';
 import { revocationToProto, sessionToProto, validSessionToProto } from '../mapping/session.ts';
 
 export interface SessionHandlerDependencies {
@@ -26,6 +26,8 @@ export function sessionHandlers(deps: SessionHandlerDependencies): Handlers<type
           receipt: request.receipt,
           labels: request.labels,
           endSessionIds: request.endSessionIds,
+          rememberDevice: request.rememberDevice,
+          deviceName: request.deviceName,
           requestId: request.requestId,
         },
         call.caller,
@@ -35,6 +37,10 @@ export function sessionHandlers(deps: SessionHandlerDependencies): Handlers<type
         session: sessionToProto(created.session),
         token: created.token,
         evicted: created.evicted.map(sessionToProto),
+        ...(created.trusted && {
+          trustedDeviceToken: created.trusted.token,
+          trustedDeviceExpireTime: timestampToProto(created.trusted.expiresAt),
+        }),
       };
     },
 

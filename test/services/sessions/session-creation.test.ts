@@ -175,6 +175,8 @@ describe('the cap', () => {
       receipt: '',
       labels: {},
       endSessionIds: [],
+      rememberDevice: false,
+      deviceName: '',
       requestId: REQUEST_ID,
     };
     const asked = await sessions.creation.create(command, APPLICATION);
