@@ -49,6 +49,7 @@ const ROOMS: Readonly<Record<string, { readonly is: string; readonly may: readon
     may: ['ports', 'domain', 'gen'],
   },
   'adapters/system': { is: 'the real clock and randomness', may: ['ports', 'domain'] },
+  'adapters/webpush': { is: 'Web Push', may: ['ports', 'domain'] },
   'adapters/webauthn': { is: 'ceremonies of WebAuthn', may: ['ports', 'domain'] },
   'adapters/telemetry': { is: 'log and metrics', may: ['ports', 'domain'] },
   config: { is: 'settings', may: ['domain'] },
@@ -83,6 +84,7 @@ const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   jose: ['adapters/jose/'],
   'mmdb-lib': ['adapters/geo/'],
   bowser: ['adapters/agent/'],
+  'web-push': ['adapters/webpush/'],
   '@simplewebauthn/server': ['adapters/webauthn/'],
   pino: ['adapters/telemetry/'],
   'prom-client': ['adapters/telemetry/'],
@@ -114,7 +116,7 @@ const REACHES: readonly { readonly what: string; readonly pattern: RegExp; reado
   {
     what: 'the network',
     pattern: /node:(?:net|http|http2|https|tls|dgram|dns)\b|\bfetch\(/,
-    only: ['transport/', 'cli/'],
+    only: ['transport/', 'cli/', 'adapters/webpush/'],
   },
   {
     what: 'files',
