@@ -19,3 +19,16 @@ export function canonicalAddress(text: string): string | undefined {
   const low = Number.parseInt(mapped[2] ?? '', 16);
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 }
+
+/** The network of an address, for answers that need not say more: IPv4 to 24 bits, IPv6 to 48; '' for what is none. */
+export function shortenedAddress(text: string): string {
+  const address = canonicalAddress(text);
+  if (address === undefined) return '';
+  if (!address.includes(':')) return `${address.split('.').slice(0, 3).join('.')}.0/24`;
+  const [head = '', tail] = address.split('::');
+  const before = head === '' ? [] : head.split(':');
+  const after = tail === undefined || tail === '' ? [] : tail.split(':');
+  const zeros = tail === undefined ? [] : Array.from({ length: 8 - before.length - after.length }, () => '0');
+  const network = [...before, ...zeros, ...after].slice(0, 3);
+  return `${canonicalAddress(`${network.join(':')}::`) ?? '::'}/48`;
+}

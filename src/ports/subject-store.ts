@@ -2,7 +2,7 @@ import type { EventDraft } from '../domain/audit-event.ts';
 import type { EpochMs } from '../domain/time.ts';
 import type { Repeat, RequestClaim } from './intents.ts';
 
-/** A pass that an operator hands to somebody who was reset; it permits one first enrolment. */
+/** A pass that an operator hands to somebody who was reset; it permits one first factor. */
 export interface TemporaryPass {
   /** Keyed digest of the pass. */
   readonly digest: Uint8Array;
@@ -28,6 +28,11 @@ export interface ResetSubject {
 export interface EraseSubject {
   readonly realm: string;
   readonly subject: string;
+  /**
+   * Keyed digest of the person (domain/erasure.ts). Logged beside the pseudonyms, for sidecars that know the person by a
+   * key of their own, made while the database was away.
+   */
+  readonly mark: string;
   readonly now: EpochMs;
   readonly request?: RequestClaim;
   /** Recorded with `erased`, before the person's key is destroyed. */
@@ -38,7 +43,7 @@ export interface EraseSubject {
 export interface Erasure {
   readonly position: number;
   readonly realm: string;
-  /** The pseudonym that the trail knew the person by. */
+  /** A pseudonym that the trail knew the person by, or the mark. */
   readonly subjectRef: string;
 }
 
@@ -49,13 +54,15 @@ export interface SubjectStore {
    * budget, and puts the pass in place of an older one. Sessions are ended by the caller, through the session store.
    */
   reset(command: ResetSubject): Promise<({ readonly outcome: 'reset' } & Omit<Counts, 'sessions'>) | Repeat>;
-  /** The pass that the person needs for a first enrolment; undefined for somebody who was not reset, or has used it. */
+  /** The pass that the person needs for a first enrolment; undefined for somebody who was not reset, or has a factor. */
   pass(realm: string, subject: string): Promise<TemporaryPass | undefined>;
   /**
-   * Deletes every row of the person, wipes what other rows say of them, destroys the key of their audit fields, and logs
-   * the erasure. Sessions are ended by the caller before.
+   * Deletes every row of the person, wipes what other rows say of them, destroys the keys of their audit fields, and logs
+   * the erasure: a row for each pseudonym, and one for the mark. Sessions are ended by the caller before.
    */
   erase(command: EraseSubject): Promise<({ readonly outcome: 'erased' } & Counts) | Repeat>;
+  /** Whether the request took effect before; for who has to do something before `erase`. Undefined for a new request. */
+  known(request: RequestClaim, now: EpochMs): Promise<Repeat | undefined>;
   /** Erasures after a position, oldest first. */
   erasuresAfter(position: number, limit: number): Promise<readonly Erasure[]>;
 }

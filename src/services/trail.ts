@@ -98,6 +98,16 @@ export class Trail {
     this.#fold(flood);
   }
 
+  /** Writes now what is still folded about a person; resolves when it, and all else that was on its way, is written. */
+  async settle(realm: string, subject: string): Promise<void> {
+    for (const [key, { first, cancel }] of [...this.#folding]) {
+      if (first.realm !== realm || first.subject !== subject) continue;
+      cancel();
+      this.#unfold(key);
+    }
+    await this.#settled();
+  }
+
   /** Writes what is still folded and waits for all that is on its way; at shutdown. */
   async drain(): Promise<void> {
     for (const [key, folding] of [...this.#folding]) {
