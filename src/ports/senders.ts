@@ -26,6 +26,35 @@ export interface SmsSender {
   send(message: SmsMessage): Promise<SendResult>;
 }
 
+/** A status callback as it came in, from whoever. */
+export interface SmsCallback {
+  /** As the provider called it: the public origin, and path and query as they came. */
+  readonly url: string;
+  /** '' if absent. */
+  readonly signature: string;
+  /** Decoded, in the order in which they came, repeated ones included. */
+  readonly params: readonly (readonly [name: string, value: string])[];
+}
+
+/** What the provider says became of a message that it had accepted. */
+export interface SmsReport {
+  readonly providerId: string;
+  /** UNCHANGED: on its way. */
+  readonly status: 'UNCHANGED' | 'SENT' | 'DELIVERED' | 'FAILED';
+  /** With FAILED, one word as in SendResult; '' otherwise. */
+  readonly reason: string;
+  /** The provider's own code, for the log; '' if none. */
+  readonly code: string;
+  /** An operator has to look into it. */
+  readonly config: boolean;
+}
+
+/** Tells the provider's callbacks from everybody else's. */
+export interface SmsReports {
+  /** Undefined unless the signature holds over the URL and everything that came with it. */
+  read(callback: SmsCallback): Promise<SmsReport | undefined>;
+}
+
 /** A browser's push subscription (W3C Push API). */
 export interface PushSubscription {
   /** A capability URL: never logged. */
