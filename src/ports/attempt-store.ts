@@ -34,7 +34,7 @@ export interface AttemptStore {
   read(realm: string, subject: string): Promise<Budget>;
   /**
    * The person's own word that somebody else is at work: a hard stop that no success lifts, only an operator. Pending
-   * enrolments are dropped in the same step, so that none can be confirmed any more. `spent`: the word was given before;
+   * enrolments are dropped in the same step, so that none can be confirmed any more, and a temporary pass is void. `spent`: the word was given before;
    * nothing changed.
    */
   lock(command: {

@@ -15,7 +15,7 @@ export interface BeginFactor {
   readonly factor: Factor;
   /** Recorded in the same step, in place of an older one; absent when one stands, which is checked in the same step. */
   readonly consent?: Consent;
-  /** Keyed digest of the temporary pass that was given; it is used up in the same step. */
+  /** Keyed digest of the temporary pass that was given. It stands until the first factor is confirmed. */
   readonly pass?: Uint8Array;
   /** Burned in the same step; absent for a first enrolment. */
   readonly receipt?: ReceiptBurn;
@@ -115,7 +115,10 @@ export interface FactorStore {
   /** All factors of a person, pending ones too (unless lapsed), oldest first. */
   list(realm: string, subject: string, now: EpochMs): Promise<readonly Factor[]>;
   read(realm: string, factorId: string): Promise<Factor | undefined>;
-  /** `replaced` names the factor that went, if one did. Restores the failure budget. */
+  /**
+   * `replaced` names the factor that went, if one did. Restores the failure budget. The first factor ends every other
+   * pending enrolment of the person, and the temporary pass.
+   */
   confirm(command: ConfirmFactor): Promise<
     | {
         readonly outcome: 'confirmed';

@@ -50,7 +50,9 @@ export function describeFactorStore(name: string, make: MakeStores): void {
       await begin(factor);
       expect(await stores.factors.list(REALM, subject, T0)).toEqual([factor]);
       const backupCodes = codeSetOf(subject);
-      const confirmed = await stores.factors.confirm(confirmOf(factor, { proof: { kind: 'totp', step: 7, driftSteps: -1 }, backupCodes }));
+      const confirmed = await stores.factors.confirm(
+        confirmOf(factor, { proof: { kind: 'totp', step: 7, driftSteps: -1 }, backupCodes }),
+      );
       expect(confirmed).toEqual({
         outcome: 'confirmed',
         factor: { ...factor, state: 'ACTIVE', confirmedAt: T0 + 1_000, lastStep: 7, driftSteps: -1 },
@@ -102,6 +104,20 @@ export function describeFactorStore(name: string, make: MakeStores): void {
       await begin(second);
       const confirmed = await stores.factors.confirm(confirmOf(second, { backupCodes: codeSetOf(subject) }));
       expect(confirmed).toMatchObject({ backupCodesStored: false });
+    });
+
+    it('ends every other pending enrolment with the first factor, and with no later one', async () => {
+      const subject = person();
+      const [mine, theirs] = [factorOf({ subject }), factorOf({ subject, method: 'sms' })];
+      await begin(theirs);
+      await begin(mine);
+      expect((await stores.factors.confirm(confirmOf(mine))).outcome).toBe('confirmed');
+      expect((await stores.factors.confirm(confirmOf(theirs))).outcome).toBe('missing');
+      const [second, third] = [factorOf({ subject, method: 'push' }), factorOf({ subject, method: 'sms' })];
+      for (const further of [second, third]) await begin(further, { firstOnly: false, receipt: burnOf() });
+      for (const further of [second, third]) {
+        expect((await stores.factors.confirm(confirmOf(further))).outcome).toBe('confirmed');
+      }
     });
 
     it('takes over the request that its attempt noted, once, with a seed of its own', async () => {

@@ -13,6 +13,7 @@ import { readerOf, type SqlExecutor } from './executor.ts';
 import { deletePending } from './factor-rows.ts';
 import { burnReceipt } from './receipt-burns.ts';
 import { attemptRepeatOf, storeAttempt } from './request-claims.ts';
+import { voidPass } from './temporary-passes.ts';
 
 export class SqlAttemptStore implements AttemptStore {
   readonly #sql: SqlExecutor;
@@ -53,6 +54,7 @@ export class SqlAttemptStore implements AttemptStore {
       if (!(await burnReceipt(tx, realm, word, now))) return { outcome: 'spent' };
       await writeBudget(tx, realm, subject, stopped(await readBudget(tx, realm, subject)));
       await deletePending(tx, realm, subject);
+      await voidPass(tx, realm, subject);
       tx.record(...events);
       return { outcome: 'locked' };
     });

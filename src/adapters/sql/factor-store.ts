@@ -15,6 +15,7 @@ import { readerOf, type SqlExecutor, type Tx, UnitConflict } from './executor.ts
 import { freezeFactors, thawFactors } from './factor-freezes.ts';
 import {
   deleteFactor,
+  deletePending,
   findCode,
   insertFactor,
   isTaken,
@@ -67,7 +68,6 @@ export class SqlFactorStore implements FactorStore {
       for (const older of all.filter(sameEnrolment)) await deleteFactor(tx, older.id);
       await insertFactor(tx, factor);
       if (consent) await insertConsent(tx, realm, subject, consent);
-      if (isFirst) await dropPass(tx, realm, subject);
       await storeClaim(tx, request, now);
       tx.record(...command.events);
       return { outcome: 'begun' };
@@ -101,6 +101,7 @@ export class SqlFactorStore implements FactorStore {
       if (!(await useProof(tx, pending, proof, now))) return { outcome: 'proof_spent' };
       if (replaced) await deleteFactor(tx, replaced.id);
       await activate(tx, pending, proof, now);
+      if (!all.some(({ state }) => state === 'ACTIVE')) await closeFirst(tx, realm, subject);
       const backupCodesStored = backupCodes !== undefined && !all.some(({ method }) => method === 'backup_code');
       if (backupCodesStored) await replaceCodeSet(tx, backupCodes);
       await restoreBudget(tx, realm, subject);
@@ -195,6 +196,15 @@ async function useProof(tx: Tx, pending: Factor, proof: FactorProof, now: number
   const { id, realm, subject, method } = pending;
   const code = { bearerId: id, factorId: id, realm, subject, method, digest: proof.digest };
   return await useIssuedCode(tx, code, 'PENDING', now);
+}
+
+/**
+ * From the first factor on every other takes a step-up: enrolments that were begun without one, perhaps by somebody else
+ * who knew the password, are over, and so is the pass of a reset.
+ */
+async function closeFirst(tx: Tx, realm: string, subject: string): Promise<void> {
+  await deletePending(tx, realm, subject);
+  await dropPass(tx, realm, subject);
 }
 
 /** What was trusted by a proof of a factor is not trusted when the factor is gone. */

@@ -29,6 +29,11 @@ export async function putPass(tx: Tx, realm: string, subject: string, pass: Temp
   );
 }
 
+/** From here on no pass fits, and one is still needed: only another reset helps. */
+export async function voidPass(tx: Tx, realm: string, subject: string): Promise<void> {
+  await tx.run('UPDATE temporary_passes SET expires_at = 0 WHERE realm = $1 AND subject = $2', realm, subject);
+}
+
 export async function dropPass(tx: Tx, realm: string, subject: string): Promise<void> {
   await tx.run('DELETE FROM temporary_passes WHERE realm = $1 AND subject = $2', realm, subject);
 }
