@@ -87,13 +87,14 @@ const DELIVERY_ORDER: Readonly<Record<DeliveryStatus, number>> = {
 };
 
 /**
- * Whether word of a delivery says more than what is noted. A new delivery begins with QUEUED; whatever else comes of a
- * delivery that is not the noted one is late word of an older one.
+ * Whether word of a delivery says more than what is noted: it got further, or a reason became known. A new delivery
+ * begins with QUEUED and no reason; whatever else comes of a delivery that is not the noted one is late word of an older.
  */
 export function saysMore(delivery: Delivery, noted: Delivery | undefined): boolean {
   if (noted === undefined) return true;
-  if (delivery.id !== noted.id) return delivery.status === 'QUEUED';
-  return DELIVERY_ORDER[delivery.status] > DELIVERY_ORDER[noted.status];
+  if (delivery.id !== noted.id) return delivery.status === 'QUEUED' && delivery.reason === '';
+  const further = DELIVERY_ORDER[delivery.status] - DELIVERY_ORDER[noted.status];
+  return further > 0 || (further === 0 && noted.reason === '' && delivery.reason !== '');
 }
 
 /** No challenge lives longer, whatever the settings say (NIST SP 800-63B section 5.1.3.2). */

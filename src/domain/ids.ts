@@ -26,6 +26,7 @@ const PREFIX: Readonly<Record<IdKind, string>> = {
   chain: 'chn',
   key: 'key',
   code: 'bkc',
+  delivery: 'dlv',
   device: 'dev',
 };
 

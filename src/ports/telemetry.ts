@@ -6,6 +6,12 @@ export interface Log {
   error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
+/**
+ * `limited`: not even tried, `reason` names the limit. `sent`, `failed` and `unknown` are the provider's first answer,
+ * `delivered` and `undelivered` what it reported later.
+ */
+export type SmsOutcome = 'limited' | 'sent' | 'failed' | 'unknown' | 'delivered' | 'undelivered';
+
 /** Metrics that services feed. Names and label sets are fixed in adapters/telemetry; labels are closed sets. */
 export interface Metrics {
   /** `sallyport_challenges_ended_total{method,state,reason}` */
@@ -24,6 +30,12 @@ export interface Metrics {
   eventFolded(): void;
   /** `sallyport_risk_signals_total{signal}` */
   riskSignal(signal: string): void;
+  /** `sallyport_sms_total{outcome,reason}`: what became of messages; one is counted again when the provider reports. */
+  sms(outcome: SmsOutcome, reason: string): void;
+  /** `sallyport_sms_retries_total` */
+  smsRetried(): void;
+  /** `sallyport_sms_waiting`: by how much the number of messages that wait for the provider changes. */
+  smsWaiting(change: 1 | -1): void;
 }
 
 /** Metrics that the transports feed. */

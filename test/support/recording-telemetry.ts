@@ -32,6 +32,15 @@ export class CountingMetrics implements Metrics {
   riskSignal(signal: string): void {
     this.#add(1, 'riskSignal', signal);
   }
+  sms(outcome: string, reason: string): void {
+    this.#add(1, 'sms', outcome, reason);
+  }
+  smsRetried(): void {
+    this.#add(1, 'smsRetried');
+  }
+  smsWaiting(change: 1 | -1): void {
+    this.#add(change, 'smsWaiting');
+  }
 
   #add(by: number, ...key: readonly string[]): void {
     this.counts.set(key.join(' '), this.count(...key) + by);

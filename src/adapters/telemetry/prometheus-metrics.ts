@@ -55,12 +55,15 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
     'Refusals that were folded into an event with a count.',
   );
   readonly #riskSignals = counter('risk_signals_total', 'Hijack signals seen, by kind.', 'signal');
+  readonly #sms = counter('sms_total', 'Messages by SMS, by what became of them and why.', 'outcome', 'reason');
+  readonly #smsRetries = counter('sms_retries_total', 'Times that a message was tried again.');
   readonly #valid = this.#cells(this.#validations, 'valid');
   readonly #invalid = this.#cells(this.#validations, 'invalid');
   readonly #lost = this.#eventsLost.bind();
   readonly #folded = this.#eventsFolded.bind();
   readonly #gauges: readonly Gauge[];
   #openStreams = 0;
+  #smsWaiting = 0;
   #render: Promise<() => Promise<string>> | undefined;
 
   constructor(options: PrometheusMetricsOptions) {
@@ -71,6 +74,12 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
         help: 'Streaming calls that are open now.',
         kind: 'gauge',
         read: () => this.#openStreams,
+      },
+      {
+        name: 'sms_waiting',
+        help: 'Messages that wait for the SMS provider now.',
+        kind: 'gauge',
+        read: () => this.#smsWaiting,
       },
       { name: 'build_info', help: 'The version that runs.', kind: 'gauge', labels: { version }, read: () => 1 },
       {
@@ -105,6 +114,8 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
       this.#eventsLost,
       this.#eventsFolded,
       this.#riskSignals,
+      this.#sms,
+      this.#smsRetries,
     ];
   }
 
@@ -157,6 +168,18 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
 
   riskSignal(signal: string): void {
     this.#riskSignals.bind(signal).value += 1;
+  }
+
+  sms(outcome: SmsOutcome, reason: string): void {
+    this.#sms.bind(outcome, reason).value += 1;
+  }
+
+  smsRetried(): void {
+    this.#smsRetries.bind().value += 1;
+  }
+
+  smsWaiting(change: 1 | -1): void {
+    this.#smsWaiting += change;
   }
 
   #cells(tally: CounterTally, result: string): { readonly cache: Cell; readonly store: Cell } {
