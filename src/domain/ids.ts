@@ -14,7 +14,8 @@ export type IdKind =
   | 'chain'
   | 'key'
   | 'code'
-  | 'device';
+  | 'device'
+  | 'delivery';
 
 const PREFIX: Readonly<Record<IdKind, string>> = {
   challenge: 'chl',
