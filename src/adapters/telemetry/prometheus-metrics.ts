@@ -1,4 +1,4 @@
-import type { Metrics, RpcMetrics, SmsOutcome } from '../../ports/telemetry.ts';
+import type { HttpMetrics, Metrics, RpcMetrics, SmsOutcome } from '../../ports/telemetry.ts';
 import { type Cell, CounterTally, type Gauge, HistogramTally } from './tally.ts';
 
 const PREFIX = 'sallyport_';
