@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:https';
+import { TLSSocket } from 'node:tls';
 import { type DurationMs, type EpochMs, HOUR, SECOND } from '#src/domain/time.ts';
 import type { PushMessage, PushResult, PushSender } from '#src/ports/senders.ts';
 import { guardedLookup, type Resolve, systemResolve } from './guarded-lookup.ts';
@@ -125,7 +126,7 @@ export class WebPushSender implements PushSender {
       };
       sending.on('socket', (socket) => {
         // A connection that was used before is past its handshake.
-        if (sending.reusedSocket) connected = true;
+        if (socket instanceof TLSSocket && socket.authorized) connected = true;
         else socket.once('secureConnect', () => (connected = true));
       });
       sending.on('error', (error) => end(resultOfError(error, connected)));
