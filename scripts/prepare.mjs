@@ -68,7 +68,9 @@ export function prepare() {
     'proto',
     'src/adapters/sql/migrations',
     'src/adapters/redis/scripts',
+    'src/public',
     'scripts/gen.mjs',
+    'scripts/public-assets.mjs',
     'buf.gen.yaml',
     'package-lock.json',
   ];

@@ -26,6 +26,8 @@ function check(title, command, args) {
 }
 if (picked.length === 0) {
   check('types', 'tsc', ['--noEmit']);
+  check('types of the pages', 'tsc', ['--noEmit', '-p', 'src/public']);
+  check('types of the service worker', 'tsc', ['--noEmit', '-p', 'src/public/worker']);
   check('lint', 'biome', ['check', '--error-on-warnings', '.']);
   check('proto lint', 'buf', ['lint']);
   check('proto breaking changes', nodeBinary, ['scripts/breaking.mjs']);

@@ -67,6 +67,7 @@ const ROOMS: Readonly<Record<string, { readonly is: string; readonly may: readon
     is: 'wiring; knows everything but the command line',
     may: ['transport', 'services', 'ports', 'domain', 'config', 'version', 'gen', 'adapters/*'],
   },
+  public: { is: 'what runs in browsers of end users; the build embeds it', may: [] },
   main: { is: 'the process', may: ['cli'] },
   version: { is: 'the version', may: [] },
   gen: { is: 'generated code', may: ['gen'] },
@@ -100,17 +101,17 @@ const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
 
 /** What reaches outside, how it is recognised, and the places that may. */
 const REACHES: readonly { readonly what: string; readonly pattern: RegExp; readonly only: readonly string[] }[] = [
-  { what: 'the wall clock', pattern: /\bDate\b|\bTemporal\.Now\b/, only: ['adapters/', 'cli/'] },
+  { what: 'the wall clock', pattern: /\bDate\b|\bTemporal\.Now\b/, only: ['adapters/', 'cli/', 'public/'] },
   {
     what: 'the monotonic clock',
     pattern: /\bperformance\.|\bhrtime\b/,
-    only: ['adapters/', 'cli/', 'transport/', 'compose'],
+    only: ['adapters/', 'cli/', 'transport/', 'compose', 'public/'],
   },
   { what: 'weak randomness', pattern: /\bMath\.random\b/, only: [] },
   {
     what: 'timers',
     pattern: /\bset(?:Timeout|Interval|Immediate)\b|node:timers/,
-    only: ['adapters/', 'transport/', 'cli/', 'compose'],
+    only: ['adapters/', 'transport/', 'cli/', 'compose', 'public/'],
   },
   {
     what: 'the process',
@@ -121,7 +122,7 @@ const REACHES: readonly { readonly what: string; readonly pattern: RegExp; reado
   {
     what: 'the network',
     pattern: /node:(?:net|http|http2|https|tls|dgram|dns)\b|\bfetch\(/,
-    only: ['transport/', 'cli/', 'adapters/webpush/'],
+    only: ['transport/', 'cli/', 'adapters/webpush/', 'public/api.ts'],
   },
   {
     what: 'files',
@@ -147,8 +148,11 @@ const REFUSED: readonly { readonly what: string; readonly pattern: RegExp }[] = 
 ];
 
 const MAX_LINES = 350;
-/** Started by name rather than imported: the process, and the threads. */
-const ENTRIES = ['main.ts', 'adapters/local/worker.ts', 'transport/qr-worker.ts'];
+/** Started by name rather than imported: the process, the threads, and the scripts of pages. */
+const ENTRIES = [
+  ...['main.ts', 'adapters/local/worker.ts', 'transport/qr-worker.ts'],
+  ...['public/enroll.ts', 'public/approve.ts', 'public/not-me.ts', 'public/worker/sw.ts'],
+];
 
 interface File {
   readonly path: string;
