@@ -18,13 +18,16 @@ import { AuditReader } from '#src/services/audit-reader.ts';
 import { ChallengeEngine } from '#src/services/challenges/challenge-engine.ts';
 import { Receipts } from '#src/services/challenges/receipts.ts';
 import type { OutageGate } from '#src/services/contracts.ts';
+import { BackupCodeSets } from '#src/services/factors/backup-code-sets.ts';
 import { type FactorServices, factorServices } from '#src/services/factors/factors.ts';
 import { Lanes } from '#src/services/lanes.ts';
+import type { MethodRegistry } from '#src/services/methods/registry.ts';
 import { Operations } from '#src/services/operations.ts';
 import { PageTokens } from '#src/services/page-tokens.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
 import { Sessions } from '#src/services/sessions/sessions.ts';
 import type { Trail } from '#src/services/trail.ts';
+import { composeMethods } from './methods.ts';
 
 /** How long a request id is remembered: longer than any client retries. */
 const REQUEST_TTL = DAY;
@@ -66,6 +69,7 @@ export interface ServiceDependencies {
 export interface Services {
   readonly sessions: Sessions;
   readonly factors: FactorServices;
+  readonly methods: MethodRegistry;
   readonly engine: ChallengeEngine;
   readonly receipts: Receipts;
   readonly operations: Operations;
@@ -128,6 +132,8 @@ export function composeServices(deps: ServiceDependencies): Services {
     },
   });
   const authority = sessions.validation;
+  const backupCodes = new BackupCodeSets({ factors: stores.factors, digest, slowHash: deps.slowHash, random });
+  const methods = composeMethods({ ...made, config, backupCodes });
   const factors = factorServices({
     ...made,
     factors: stores.factors,
@@ -135,18 +141,16 @@ export function composeServices(deps: ServiceDependencies): Services {
     sessions: authority,
     receipts,
     digest,
-    slowHash: deps.slowHash,
+    methods,
+    backupCodes,
     claims,
     lanes,
     options: {
       policy,
       budget,
-      issuer: config.totp.issuer,
       firstFactorMaxSessionAgeMs: config.enrollment.first_factor_max_session_age,
       enrollmentTtlMs: config.enrollment.ttl,
       maxFactors: config.enrollment.max_factors,
-      totpWindow: config.totp.window,
-      resyncReach: config.totp.resync_reach,
       requiredMethods: policy.mfaEnabled ? policy.criticalMethods : [],
     },
   });
@@ -177,6 +181,7 @@ export function composeServices(deps: ServiceDependencies): Services {
   return {
     sessions,
     factors,
+    methods,
     engine,
     receipts,
     operations: new Operations({ attempts: stores.attempts, trail }),

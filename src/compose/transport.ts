@@ -13,7 +13,6 @@ import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
-import { ENROLLABLE } from '#src/services/factors/enrollment.ts';
 import type { Outages } from '#src/services/outages.ts';
 import type { Trail } from '#src/services/trail.ts';
 import { AdminServer, type Verdict } from '#src/transport/admin/admin-server.ts';
@@ -200,12 +199,12 @@ export function composeTransport(deps: TransportDependencies): Transport {
   };
 }
 
-function about({ policy, audit, startedAt }: TransportDependencies) {
+function about({ policy, audit, services, startedAt }: TransportDependencies) {
   return {
     version: VERSION,
     startedAt,
     mfaEnabled: policy.mfaEnabled,
-    methods: policy.methods.filter((method) => method === 'backup_code' || ENROLLABLE.includes(method)),
+    methods: policy.methods.filter((method) => services.methods.has(method)),
     chainId: async () => (await audit.status()).chainId,
   };
 }

@@ -69,7 +69,10 @@ export interface Consent {
 export type FactorSummary = Pick<
   Factor,
   'id' | 'method' | 'displayName' | 'state' | 'createdAt' | 'confirmedAt' | 'lastUsedAt' | 'codesLeft' | 'freezeReason'
->;
+> & {
+  /** SMS: the number, masked. */
+  readonly maskedNumber?: string;
+};
 
 export function summaryOf(factor: Factor): FactorSummary {
   const { id, method, displayName, state, createdAt, confirmedAt, lastUsedAt, codesLeft, freezeReason } = factor;

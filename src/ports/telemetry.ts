@@ -1,3 +1,6 @@
+import type { DeliveryStatus } from '../domain/challenge.ts';
+import type { Method } from '../domain/method.ts';
+
 /** Structured log. Fields never carry secrets, subjects, numbers or addresses. `error` means a person must act. */
 export interface Log {
   debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
@@ -16,8 +19,8 @@ export type SmsOutcome = 'limited' | 'sent' | 'failed' | 'unknown' | 'delivered'
 export interface Metrics {
   /** `sallyport_challenges_ended_total{method,state,reason}` */
   challengeEnded(method: string, state: string, reason: string): void;
-  /** `sallyport_proofs_total{method,result}` with result accepted, wrong, replayed, locked. */
-  proof(method: string, result: 'accepted' | 'wrong' | 'replayed' | 'locked'): void;
+  /** `sallyport_proofs_total{method,result}` with result accepted, wrong, replayed, locked, denied. */
+  proof(method: string, result: 'accepted' | 'wrong' | 'replayed' | 'locked' | 'denied'): void;
   /** `sallyport_session_validations_total{result,source}` with source cache or store. */
   validation(result: 'valid' | 'invalid', source: 'cache' | 'store'): void;
   /** `sallyport_sessions_ended_total{reason}` */
@@ -30,6 +33,8 @@ export interface Metrics {
   eventFolded(): void;
   /** `sallyport_risk_signals_total{signal}` */
   riskSignal(signal: string): void;
+  /** `sallyport_deliveries_total{method,status,reason}`: what became of what was sent for challenges, each word of it. */
+  delivery(method: Method, status: DeliveryStatus, reason: string): void;
   /** `sallyport_sms_total{outcome,reason}`: what became of messages; one is counted again when the provider reports. */
   sms(outcome: SmsOutcome, reason: string): void;
   /** `sallyport_sms_retries_total` */

@@ -12,10 +12,11 @@ import type { Policy } from '#src/domain/policy.ts';
 import { decide } from '#src/domain/policy-decision.ts';
 import type { Session } from '#src/domain/session.ts';
 import { DAY, HOUR, MINUTE, SECOND } from '#src/domain/time.ts';
+import type { FactorStore, FreezeFactors } from '#src/ports/factor-store.ts';
 import type { SigningKey, SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import { ChallengeEngine, type ChallengeEngineOptions } from '#src/services/challenges/challenge-engine.ts';
 import type { OpenCommand } from '#src/services/challenges/open-command.ts';
-import type { Proof, ProofChecker, ProofVerdict } from '#src/services/challenges/proof.ts';
+import { isGuess, type Proof, type ProofChecker, type ProofVerdict } from '#src/services/challenges/proof.ts';
 import { Receipts } from '#src/services/challenges/receipts.ts';
 import type { SessionAuthority } from '#src/services/contracts.ts';
 import { Lanes } from '#src/services/lanes.ts';
@@ -74,6 +75,10 @@ export class CountingChecker implements ProofChecker {
   /** Called while a proof is being looked at. */
   meanwhile: () => void | Promise<void> = () => {};
 
+  async isGuess(_challenge: Challenge, proof: Proof): Promise<boolean> {
+    return isGuess(proof);
+  }
+
   async check(challenge: Challenge, proof: Proof): Promise<ProofVerdict> {
     this.evaluated += 1;
     await new Promise((resolve) => setImmediate(resolve));
@@ -102,6 +107,37 @@ export class CountingChecker implements ProofChecker {
   async imitate(): Promise<void> {
     this.imitated += 1;
     await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** What people have, as the test says. */
+export class HeldFactors implements Pick<FactorStore, 'list' | 'read' | 'freeze'> {
+  readonly #held: Factor[];
+  readonly #events: EventDraft[];
+
+  constructor(held: Factor[], events: EventDraft[]) {
+    this.#held = held;
+    this.#events = events;
+  }
+
+  async list(realm: string, subject: string): Promise<readonly Factor[]> {
+    return this.#held.filter((one) => one.realm === realm && one.subject === subject);
+  }
+
+  async read(realm: string, factorId: string): Promise<Factor | undefined> {
+    return this.#held.find((one) => one.realm === realm && one.id === factorId);
+  }
+
+  async freeze({ realm, subject, methods, reason, events }: FreezeFactors): Promise<number> {
+    let changed = 0;
+    for (const [index, one] of this.#held.entries()) {
+      if (one.realm !== realm || one.subject !== subject || !methods.includes(one.method)) continue;
+      if (one.freezeReason !== undefined) continue;
+      this.#held[index] = { ...one, freezeReason: reason };
+      changed += 1;
+    }
+    if (changed > 0) this.#events.push(...events);
+    return changed;
   }
 }
 
@@ -184,6 +220,7 @@ export function challengeWorld({ policy, seed = 'challenges', limits, ...options
     });
   const receipts = receiptsOver();
   const { dependencies, outages } = outageWorld({ trail, clock, metrics, log }, undefined, limits);
+  const heldFactors = new HeldFactors(factors, state.events);
   /** Another sidecar over the same stores; signals are shared, memory is not. */
   const sidecar = () =>
     new ChallengeEngine({
@@ -202,9 +239,7 @@ export function challengeWorld({ policy, seed = 'challenges', limits, ...options
       decide,
       challenges: new MemoryChallengeStore(state),
       attempts: new MemoryAttemptStore(state),
-      factors: {
-        list: async (realm, subject) => factors.filter((one) => one.realm === realm && one.subject === subject),
-      },
+      factors: heldFactors,
       sessions,
       receipts,
       checker,

@@ -16,10 +16,16 @@ import { DAY, HOUR, MINUTE } from '#src/domain/time.ts';
 import { codeAt, stepAt } from '#src/domain/totp.ts';
 import type { SlowHash } from '#src/ports/runtime.ts';
 import type { ReceiptAuthority, ReceiptClaims, SessionAuthority } from '#src/services/contracts.ts';
+import { BackupCodeSets } from '#src/services/factors/backup-code-sets.ts';
 import type { ConfirmCommand } from '#src/services/factors/confirmation.ts';
 import type { BeginCommand } from '#src/services/factors/enrollment.ts';
 import { type FactorServiceOptions, factorServices } from '#src/services/factors/factors.ts';
+import { TotpSeeds } from '#src/services/factors/totp-seeds.ts';
 import { Lanes } from '#src/services/lanes.ts';
+import { backupCodeParts } from '#src/services/methods/backup-code.ts';
+import type { MethodParts } from '#src/services/methods/contract.ts';
+import { MethodRegistry } from '#src/services/methods/registry.ts';
+import { type TotpOptions, totpParts } from '#src/services/methods/totp.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
 import { Trail } from '#src/services/trail.ts';
 import { ManualClock } from './clock.ts';
@@ -33,6 +39,25 @@ export const REALM = 'shop';
 export const APP: Caller = { roles: new Set(['application']), name: 'grpc', correlationId: 'corr' };
 export const LAPTOP = { ipAddress: '203.0.113.7', userAgent: 'Firefox', deviceId: 'laptop' };
 
+/** An authenticator, with consent and nothing that would permit it. */
+export const BEGIN: Omit<BeginCommand, 'subject'> = {
+  realm: REALM,
+  method: 'totp',
+  displayName: 'Phone',
+  sessionToken: '',
+  receipt: '',
+  replaces: '',
+  consent: { textVersion: '2026-11', language: 'en' },
+  accountName: '',
+  phoneNumber: '',
+  pushSubscriptionJson: '',
+  devicePublicKey: new Uint8Array(),
+  temporaryPass: '',
+  language: '',
+  client: LAPTOP,
+  requestId: '',
+};
+
 /** Quick, and counts what a slow hash would cost. */
 export class CountingHash implements SlowHash {
   count = 0;
@@ -42,6 +67,11 @@ export class CountingHash implements SlowHash {
     await Promise.resolve();
     return new Uint8Array(createHash('sha256').update(salt).update(value).digest());
   }
+}
+
+export interface FactorWorldOptions extends Partial<FactorServiceOptions>, Partial<TotpOptions> {
+  /** Methods besides authenticators and backup codes. */
+  readonly parts?: readonly MethodParts[];
 }
 
 /** All services of factors over SQL stores in memory, with sessions and receipts that say what the test says. */
@@ -57,11 +87,12 @@ export class FactorWorld {
   readonly attempts = new SqlAttemptStore(this.sql);
   readonly challenges = new SqlChallengeStore(this.sql);
   readonly box: AesGcmSecretBox;
+  readonly methods: MethodRegistry;
   readonly services: ReturnType<typeof factorServices>;
   readonly #sessions = new Map<string, Session>();
   readonly #receipts = new Map<string, ReceiptClaims>();
 
-  constructor(options: Partial<FactorServiceOptions> = {}, seed = 'factors') {
+  constructor(options: FactorWorldOptions = {}, seed = 'factors') {
     this.random = new SeededRandom(seed);
     const { clock, random, audit, metrics, log, factors, attempts, slowHash } = this;
     const ring = createKeyRing(random);
@@ -73,18 +104,23 @@ export class FactorWorld {
       issue: () => Promise.reject(new Error('factors issue no receipts')),
       jwks: () => Promise.reject(new Error('factors need no keys')),
     };
+    const backupCodes = new BackupCodeSets({ factors, digest, slowHash, random });
+    const seeds = new TotpSeeds({ box: this.box, random, log });
+    const { issuer = 'Acme', totpWindow = 1, resyncReach = 20, parts = [], ...others } = options;
+    this.methods = new MethodRegistry([
+      totpParts({ seeds, issuer, totpWindow, resyncReach, log }),
+      backupCodeParts({ backupCodes }),
+      ...parts,
+    ]);
     this.services = factorServices({
       options: {
-        issuer: 'Acme',
         firstFactorMaxSessionAgeMs: 15 * MINUTE,
         enrollmentTtlMs: 10 * MINUTE,
         maxFactors: 4,
-        totpWindow: 1,
-        resyncReach: 20,
         requiredMethods: ['totp'],
         policy: shippedPolicy(),
         budget: { shortAttempts: 5, shortLockMs: 15 * MINUTE, hardAttempts: 100 },
-        ...options,
+        ...others,
       },
       factors,
       attempts,
@@ -92,13 +128,13 @@ export class FactorWorld {
       receipts,
       box: this.box,
       digest,
-      slowHash,
+      methods: this.methods,
+      backupCodes,
       claims: new RequestClaims({ clock, digest, ttlMs: DAY }),
       lanes: new Lanes({ maxWaiting: 1_000 }),
       trail: new Trail({ audit, clock, random, metrics, log, foldMs: MINUTE, maxFolding: 1_000 }),
       clock,
       random,
-      log,
       metrics,
     });
   }
@@ -156,23 +192,26 @@ export class FactorWorld {
     return token;
   }
 
-  begin(over: Partial<BeginCommand> & { readonly subject: string }) {
-    return this.services.enrollment.begin(APP, {
-      realm: REALM,
-      method: 'totp',
-      displayName: 'Phone',
-      sessionToken: '',
-      receipt: '',
-      replaces: '',
-      consent: { textVersion: '2026-11', language: 'en' },
-      accountName: '',
-      client: LAPTOP,
-      requestId: '',
-      ...over,
-    });
+  /** An enrolment of an authenticator. */
+  async begin(over: Partial<BeginCommand> & { readonly subject: string }) {
+    const { material, ...begun } = await this.beginAny(over);
+    if (material.kind !== 'totp') throw new Error('that is no authenticator');
+    return { ...begun, keyUri: material.keyUri, manualKey: material.manualKey };
   }
 
-  confirm(over: Pick<ConfirmCommand, 'subject' | 'factorId' | 'code'> & Partial<ConfirmCommand>) {
+  /** An enrolment by whatever method. */
+  beginAny(over: Partial<BeginCommand> & { readonly subject: string }) {
+    return this.services.enrollment.begin(APP, { ...BEGIN, ...over });
+  }
+
+  confirm({
+    code,
+    ...over
+  }: Pick<ConfirmCommand, 'subject' | 'factorId'> & Partial<ConfirmCommand> & { readonly code: string }) {
+    return this.confirmAny({ ...over, proof: { kind: 'code', code } });
+  }
+
+  confirmAny(over: Pick<ConfirmCommand, 'subject' | 'factorId' | 'proof'> & Partial<ConfirmCommand>) {
     return this.services.confirmation.confirm(APP, { realm: REALM, client: LAPTOP, requestId: '', ...over });
   }
 

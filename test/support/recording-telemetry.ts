@@ -32,6 +32,9 @@ export class CountingMetrics implements Metrics {
   riskSignal(signal: string): void {
     this.#add(1, 'riskSignal', signal);
   }
+  delivery(method: string, status: string, reason: string): void {
+    this.#add(1, 'delivery', method, status, reason);
+  }
   sms(outcome: string, reason: string): void {
     this.#add(1, 'sms', outcome, reason);
   }

@@ -55,6 +55,13 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
     'Refusals that were folded into an event with a count.',
   );
   readonly #riskSignals = counter('risk_signals_total', 'Hijack signals seen, by kind.', 'signal');
+  readonly #deliveries = counter(
+    'deliveries_total',
+    'Word of what became of codes and notifications, by method, status and reason.',
+    'method',
+    'status',
+    'reason',
+  );
   readonly #sms = counter('sms_total', 'Messages by SMS, by what became of them and why.', 'outcome', 'reason');
   readonly #smsRetries = counter('sms_retries_total', 'Times that a message was tried again.');
   readonly #valid = this.#cells(this.#validations, 'valid');
@@ -114,6 +121,7 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
       this.#eventsLost,
       this.#eventsFolded,
       this.#riskSignals,
+      this.#deliveries,
       this.#sms,
       this.#smsRetries,
     ];
@@ -141,7 +149,7 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
     this.#challengesEnded.bind(method, state, reason).value += 1;
   }
 
-  proof(method: string, result: 'accepted' | 'wrong' | 'replayed' | 'locked'): void {
+  proof(method: string, result: 'accepted' | 'wrong' | 'replayed' | 'locked' | 'denied'): void {
     this.#proofs.bind(method, result).value += 1;
   }
 
@@ -168,6 +176,10 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
 
   riskSignal(signal: string): void {
     this.#riskSignals.bind(signal).value += 1;
+  }
+
+  delivery(method: string, status: string, reason: string): void {
+    this.#deliveries.bind(method, status, reason).value += 1;
   }
 
   sms(outcome: SmsOutcome, reason: string): void {

@@ -46,6 +46,25 @@ export class ChallengeAccess {
     return endings.settled(challenge);
   }
 
+  /**
+   * The challenge for a device of the person's, by a factor that it offers; the caller then has to see the device's
+   * signature. Throws Fault(denied, NOT_OWNER) for everything else alike.
+   */
+  async readAsDevice(
+    caller: Caller,
+    ref: Pick<ChallengeRef, 'realm' | 'challengeId'>,
+    factorId: string,
+  ): Promise<Challenge> {
+    const { challenges, endings } = this.#deps;
+    const known = isId('challenge', ref.challengeId);
+    const challenge = known ? await challenges.read(ref.realm, ref.challengeId) : undefined;
+    if (challenge?.offers.some((offer) => offer.method === 'push' && offer.factorId === factorId)) {
+      return endings.settled(challenge);
+    }
+    this.#record(caller, ref, challenge);
+    throw new Fault('denied', 'NOT_OWNER', 'there is no such challenge for this device');
+  }
+
   async #isBound(caller: Caller, ref: ChallengeRef, challenge: Challenge): Promise<boolean> {
     if (challenge.sessionId === '') return caller.name === challenge.openedBy || caller.roles.has('portal');
     if (ref.sessionToken === '') return false;
@@ -54,6 +73,14 @@ export class ChallengeAccess {
   }
 
   #refuse(caller: Caller, ref: ChallengeRef, challenge: Challenge | undefined): Fault {
+    this.#record(caller, ref, challenge);
+    if (challenge && caller.roles.has('operator')) {
+      return new Fault('denied', 'NOT_OWNER', 'the challenge is bound to another session or caller');
+    }
+    return new Fault('not-found', 'CHALLENGE_NOT_FOUND', 'there is no such challenge for this caller and session');
+  }
+
+  #record(caller: Caller, ref: Pick<ChallengeRef, 'realm'>, challenge: Challenge | undefined): void {
     const { trail } = this.#deps;
     const owner = challenge
       ? { subject: challenge.subject, challengeId: challenge.id, sessionId: challenge.sessionId }
@@ -66,10 +93,6 @@ export class ChallengeAccess {
         ...owner,
       }),
     );
-    if (challenge && caller.roles.has('operator')) {
-      return new Fault('denied', 'NOT_OWNER', 'the challenge is bound to another session or caller');
-    }
-    return new Fault('not-found', 'CHALLENGE_NOT_FOUND', 'there is no such challenge for this caller and session');
   }
 }
 

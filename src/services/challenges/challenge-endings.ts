@@ -19,6 +19,16 @@ const EVENT_OF: Readonly<Record<UnprovenEnd, EventType>> = {
   SUPERSEDED: 'challenge.superseded',
 };
 
+/** What is recorded of an end besides the state. */
+export interface HowEnded {
+  /** Recorded together with it. */
+  readonly also?: readonly EventDraft[];
+  /** In place of the state's name; one word of a closed set, since it becomes a label. */
+  readonly reason?: string;
+  readonly facts?: Readonly<Record<string, string>>;
+  readonly fields?: Pick<EventFields, 'method' | 'factorId'>;
+}
+
 export interface ChallengeEndingsDependencies {
   readonly challenges: Pick<ChallengeStore, 'settle'>;
   readonly trail: Trail;
@@ -36,21 +46,21 @@ export class ChallengeEndings {
   }
 
   /**
-   * Answers the challenge as it stands afterwards, and whether this call ended it. `also` is recorded together with the
-   * end. Throws Fault(not-found) if it is gone.
+   * Answers the challenge as it stands afterwards, and whether this call ended it. Throws Fault(not-found) if it is gone.
    */
   async end(
     challenge: Challenge,
     to: UnprovenEnd,
     caller: Caller | undefined,
-    also: readonly EventDraft[] = [],
-    facts: Readonly<Record<string, string>> = {},
+    how: HowEnded = {},
   ): Promise<{ readonly challenge: Challenge; readonly ended: boolean }> {
     const { challenges, trail, clock } = this.#deps;
+    const { also = [], reason = '', facts = {}, fields = {} } = how;
     const event = trail.draft(EVENT_OF[to], caller, {
       ...eventFields(challenge),
+      ...fields,
       outcome: to === 'CANCELLED' || to === 'SUPERSEDED' ? 'INFO' : 'REFUSED',
-      reason: to,
+      reason: reason === '' ? to : reason,
       facts: { purpose: challenge.purpose, ...facts },
     });
     const settled = await challenges.settle({
@@ -62,7 +72,7 @@ export class ChallengeEndings {
     });
     if (settled.outcome === 'missing') throw gone();
     if (settled.outcome === 'ended') return { challenge: await this.settled(settled.challenge), ended: false };
-    this.announce(settled.challenge);
+    this.announce(settled.challenge, reason);
     return { challenge: settled.challenge, ended: true };
   }
 
@@ -79,11 +89,11 @@ export class ChallengeEndings {
   }
 
   /** Tells the watchers and counts an end that has just become durable. */
-  announce(challenge: Challenge): void {
+  announce(challenge: Challenge, reason = ''): void {
     const { signals, metrics } = this.#deps;
     signals.challengeChanged(challenge);
     const method = challenge.provenMethod ?? challenge.chosenMethod ?? 'none';
-    metrics.challengeEnded(method, challenge.state, challenge.approvalReason ?? '');
+    metrics.challengeEnded(method, challenge.state, challenge.approvalReason ?? reason);
   }
 }
 

@@ -19,6 +19,7 @@ import { ChallengeOpening } from './challenge-opening.ts';
 import { ChallengeWatches } from './challenge-watch.ts';
 import { Challenges } from './challenges.ts';
 import { CoarseTimer } from './coarse-timer.ts';
+import { Denials } from './denials.ts';
 import type { ProofChecker } from './proof.ts';
 import { Redemption } from './redemption.ts';
 import { RepeatedAnswers } from './repeated-answers.ts';
@@ -51,7 +52,7 @@ export interface ChallengeEngineDependencies {
   readonly decide: (policy: Policy, request: PolicyRequest) => PolicyDecision;
   readonly challenges: ChallengeStore;
   readonly attempts: AttemptStore;
-  readonly factors: Pick<FactorStore, 'list'>;
+  readonly factors: Pick<FactorStore, 'list' | 'read' | 'freeze'>;
   readonly sessions: SessionAuthority;
   readonly receipts: ReceiptAuthority;
   readonly checker: ProofChecker;
@@ -97,6 +98,7 @@ export class ChallengeEngine {
       access,
       endings,
       budget,
+      denials: new Denials({ ...deps, endings }),
       receiptLifeMs,
       repeats: new RepeatedAnswers({ max: MAX_REMEMBERED }),
     });

@@ -1,17 +1,19 @@
 import type { Caller } from '#src/domain/caller.ts';
 import { mayKnow } from '#src/domain/caller.ts';
 import { type Challenge, isTerminal, type MethodOffer, shownTo } from '#src/domain/challenge.ts';
-import { Fault } from '#src/domain/faults.ts';
+import type { Fault } from '#src/domain/faults.ts';
 import type { Method } from '#src/domain/method.ts';
 import { isOver } from '#src/domain/time.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Signals } from '#src/ports/signals.ts';
 import type { ReceiptAuthority } from '../contracts.ts';
+import type { PromptView } from '../methods/contract.ts';
 import type { Trail } from '../trail.ts';
 import { type ChallengeAccess, type ChallengeRef, challengeEnded } from './challenge-access.ts';
 import { type ChallengeEndings, eventFields, gone } from './challenge-endings.ts';
 import type { ChallengeOpening } from './challenge-opening.ts';
+import { methodNotOffered } from './method-not-offered.ts';
 import type { OpenCommand } from './open-command.ts';
 
 export interface IssuedReceipt {
@@ -23,12 +25,6 @@ export interface IssuedReceipt {
 export interface ChallengeView {
   readonly challenge: Challenge;
   readonly receipt?: IssuedReceipt;
-}
-
-/** What to show for a chosen method. */
-export interface PromptView {
-  readonly method: Method;
-  readonly factorId: string;
 }
 
 export interface ChallengesDependencies {
@@ -68,7 +64,7 @@ export class Challenges {
     const challenge = await this.#deps.access.read(caller, ref);
     if (isTerminal(challenge.state)) return this.view(caller, challenge);
     const facts = reason === '' ? {} : { cancel_reason: reason };
-    const ended = await this.#deps.endings.end(challenge, 'CANCELLED', caller, [], facts);
+    const ended = await this.#deps.endings.end(challenge, 'CANCELLED', caller, { facts });
     return this.view(caller, ended.challenge);
   }
 
@@ -136,14 +132,6 @@ export class Challenges {
     );
     return methodNotOffered(challenge, method);
   }
-}
-
-export function methodNotOffered(challenge: Challenge, method: Method | undefined): Fault {
-  const offered = [...new Set(challenge.offers.map((offer) => offer.method))].join(',');
-  return new Fault('precondition', 'METHOD_NOT_OFFERED', 'the challenge does not offer this; see its `methods`', {
-    metadata: { challengeId: challenge.id, method: method ?? '', offered },
-    preconditions: [{ type: 'METHOD_NOT_OFFERED', subject: challenge.id, description: `offers ${offered}` }],
-  });
 }
 
 function promptOf(offer: MethodOffer): PromptView {

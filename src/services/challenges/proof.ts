@@ -1,5 +1,5 @@
 import type { Challenge } from '#src/domain/challenge.ts';
-import type { Method } from '#src/domain/method.ts';
+import { isGuessable, type Method } from '#src/domain/method.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { ProofClaim } from '#src/ports/challenge-store.ts';
 
@@ -45,11 +45,36 @@ export type ProofVerdict =
   | { readonly outcome: 'wrong' };
 
 /**
- * Looks at proofs. It is called only after an attempt was spent, and only for methods that the challenge offers.
+ * Whether an attempt is spent for a proof of this kind. A signature cannot be guessed, and neither can a person's no be: a
+ * lock must not keep anybody from signing, nor from saying that it was not them (OWASP ASVS 5.0, 6.1.1).
+ */
+export function isGuess(proof: Proof): boolean {
+  return isGuessable(proof.kind) && !(proof.kind === 'push' && !proof.approve);
+}
+
+/**
+ * Looks at proofs. `check` is called only after an attempt was spent for a guess, and only for methods that the challenge offers.
  * Malformed codes, a missing factor and a removed one are `wrong`, after the same work as a wrong code.
  */
 export interface ProofChecker {
+  /** Whether an attempt has to be spent before `check`. */
+  isGuess(challenge: Challenge, proof: Proof, now: EpochMs): Promise<boolean>;
   check(challenge: Challenge, proof: Proof, now: EpochMs): Promise<ProofVerdict>;
   /** Does the work of a check and learns nothing: for people who are locked, so that time tells nothing. */
   imitate(proof: Proof): Promise<void>;
+}
+
+/** For the fingerprint of a request; the text goes into a keyed digest and nowhere else. */
+export function proofFields(proof: Proof): readonly (string | Uint8Array)[] {
+  switch (proof.kind) {
+    case 'totp':
+      return [proof.kind, proof.code, proof.nextCode];
+    case 'sms':
+    case 'backup_code':
+      return [proof.kind, proof.code];
+    case 'webauthn':
+      return [proof.kind, proof.credentialJson];
+    case 'push':
+      return [proof.kind, proof.factorId, proof.number, String(proof.approve), String(proof.notMe), proof.signature];
+  }
 }

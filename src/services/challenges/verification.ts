@@ -1,7 +1,7 @@
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import { type Caller, mayKnow } from '#src/domain/caller.ts';
 import { type Challenge, isTerminal, receiptExpiry } from '#src/domain/challenge.ts';
-import { type BudgetLimits, isLocked } from '#src/domain/failure-budget.ts';
+import { attemptsLeft, type BudgetLimits, isLocked } from '#src/domain/failure-budget.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { newId } from '#src/domain/ids.ts';
 import { type DurationMs, isOver } from '#src/domain/time.ts';
@@ -15,8 +15,9 @@ import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import type { Trail } from '../trail.ts';
 import { type ChallengeAccess, type ChallengeRef, challengeEnded } from './challenge-access.ts';
 import { type ChallengeEndings, eventFields, gone } from './challenge-endings.ts';
-import { methodNotOffered } from './challenges.ts';
-import type { Proof, ProofChecker, ProofVerdict } from './proof.ts';
+import type { Denials } from './denials.ts';
+import { methodNotOffered } from './method-not-offered.ts';
+import { type Proof, type ProofChecker, type ProofVerdict, proofFields } from './proof.ts';
 import type { RepeatedAnswers } from './repeated-answers.ts';
 
 export type Refusal = 'PROOF_WRONG' | 'PROOF_REPLAYED' | 'LOCKED';
@@ -31,12 +32,21 @@ export interface AnswerCommand extends ChallengeRef {
   readonly requestId: string;
 }
 
+/** The answer of an enrolled device, which its signature vouches for. */
+export interface DeviceAnswer {
+  readonly realm: string;
+  readonly challengeId: string;
+  readonly proof: Extract<Proof, { readonly kind: 'push' }>;
+  readonly requestId: string;
+}
+
 export interface VerificationDependencies {
   readonly access: ChallengeAccess;
   readonly endings: ChallengeEndings;
   readonly challenges: Pick<ChallengeStore, 'approve' | 'read'>;
   readonly attempts: Pick<AttemptStore, 'spend' | 'read'>;
   readonly checker: ProofChecker;
+  readonly denials: Denials;
   readonly claims: RequestClaims;
   readonly repeats: RepeatedAnswers<AnswerOutcome>;
   /** One person's answers are looked at one by one: a right proof sent many times must not lock its own challenge. */
@@ -60,8 +70,9 @@ interface Attempt {
 type Spent = Extract<Awaited<ReturnType<AttemptStore['spend']>>, { readonly outcome: 'spent' }>;
 
 /**
- * Verifies proofs. An attempt is spent before a proof is looked at, whatever it looks like, so no number of parallel
- * calls gets more guesses than the budget has (NIST SP 800-63B section 5.2.2).
+ * Verifies proofs. An attempt is spent before a guess is looked at, whatever it looks like, so no number of parallel calls
+ * gets more guesses than the budget has (NIST SP 800-63B section 5.2.2). What cannot be guessed spends nothing and passes
+ * a lock, so that nobody can be locked out of it by others.
  */
 export class Verification {
   readonly #deps: VerificationDependencies;
@@ -75,7 +86,22 @@ export class Verification {
    * may know, METHOD_NOT_OFFERED; invalid REQUEST_ID_REUSED.
    */
   async answer(caller: Caller, command: AnswerCommand): Promise<AnswerOutcome> {
-    const challenge = await this.#deps.access.read(caller, command);
+    return this.#answer(caller, command, await this.#deps.access.read(caller, command));
+  }
+
+  /**
+   * As `answer`, from a device of the person's: it has neither the session nor the caller that the challenge is bound to.
+   * Throws Fault(denied, NOT_OWNER) for every challenge that does not offer this device, there or not.
+   */
+  async answerAsDevice(caller: Caller, command: DeviceAnswer): Promise<AnswerOutcome> {
+    return this.#answer(caller, command, await this.#deps.access.readAsDevice(caller, command, command.proof.factorId));
+  }
+
+  #answer(
+    caller: Caller,
+    command: Pick<AnswerCommand, 'proof' | 'requestId'>,
+    challenge: Challenge,
+  ): Promise<AnswerOutcome> {
     const request = this.#deps.claims.claim({
       realm: challenge.realm,
       method: 'AnswerChallenge',
@@ -101,18 +127,20 @@ export class Verification {
   }
 
   async #attempt(attempt: Attempt): Promise<AnswerOutcome> {
-    const { attempts, budget, clock } = this.#deps;
+    const { attempts, budget, checker, clock } = this.#deps;
     const { caller, challenge, request } = attempt;
     const seesOpen = challenge.state === 'LOCKED' && !mayKnow(caller) && !isOver(challenge.expiresAt, clock.now());
     if (seesOpen) return this.#refusedAsLocked(attempt);
     // An ended challenge is looked into only for the sake of a repeat, whose first answer may be the approval.
-    const mayBeRepeat = request !== undefined && challenge.state === 'APPROVED';
+    const mayBeRepeat = request !== undefined && isAnswered(challenge);
     if (isTerminal(challenge.state) && !mayBeRepeat) throw this.#ended(attempt, challenge);
+    const guess = await checker.isGuess(challenge, attempt.proof, clock.now());
     const spent = await attempts.spend({
       realm: challenge.realm,
       subject: challenge.subject,
       limits: budget,
       now: clock.now(),
+      ...(guess ? {} : { free: true }),
       ...(request ? { request } : {}),
     });
     switch (spent.outcome) {
@@ -131,13 +159,14 @@ export class Verification {
   async #look(attempt: Attempt, spent: Spent): Promise<AnswerOutcome> {
     const { checker, clock } = this.#deps;
     const { challenge, proof } = attempt;
-    if (!challenge.offers.some((offer) => offer.method === proof.kind)) {
+    if (!isAnswerable(challenge, proof)) {
       await checker.imitate(proof);
       return this.#notOffered(attempt, spent);
     }
     const verdict = await checker.check(challenge, proof, clock.now());
     if (verdict.outcome === 'wrong') return this.#wrong(attempt, spent, 'PROOF_WRONG');
     if (verdict.outcome === 'replayed') return this.#wrong(attempt, spent, 'PROOF_REPLAYED');
+    if (verdict.outcome === 'denied') return this.#denied(attempt, spent, verdict);
     return this.#approve(attempt, spent, verdict);
   }
 
@@ -176,6 +205,17 @@ export class Verification {
       case 'missing':
         throw gone();
     }
+  }
+
+  async #denied(
+    attempt: Attempt,
+    spent: Spent,
+    verdict: Extract<ProofVerdict, { outcome: 'denied' }>,
+  ): Promise<AnswerOutcome> {
+    const lock = await this.#lockEvent(attempt, spent);
+    const { challenge, ended } = await this.#deps.denials.deny(attempt, verdict, lock ? [lock] : []);
+    if (!ended) throw this.#ended(attempt, challenge);
+    return { outcome: 'finished', challenge };
   }
 
   #approvalEvents(attempt: Attempt, verdict: Extract<ProofVerdict, { outcome: 'right' }>): readonly EventDraft[] {
@@ -218,7 +258,9 @@ export class Verification {
   async #lockIfSpent(attempt: Attempt, spent: Spent): Promise<Challenge | undefined> {
     const event = await this.#lockEvent(attempt, spent);
     if (!event) return undefined;
-    const { challenge, ended } = await this.#deps.endings.end(attempt.challenge, 'LOCKED', attempt.caller, [event]);
+    const { challenge, ended } = await this.#deps.endings.end(attempt.challenge, 'LOCKED', attempt.caller, {
+      also: [event],
+    });
     if (!ended) this.#deps.trail.refused(event);
     return challenge;
   }
@@ -259,11 +301,9 @@ export class Verification {
     const { caller, proof } = attempt;
     const challenge = await challenges.read(attempt.challenge.realm, attempt.challenge.id);
     if (!challenge) throw gone();
-    if (approved) return { outcome: 'finished', challenge };
-    const offered = challenge.offers.some((offer) => offer.method === proof.kind);
-    if (!offered && mayKnow(caller)) throw methodNotOffered(challenge, proof.kind);
-    const { recent, consecutive } = await attempts.read(challenge.realm, challenge.subject);
-    const left = Math.max(0, Math.min(limits.shortAttempts - recent, limits.hardAttempts - consecutive));
+    if (approved || challenge.state === 'DENIED') return { outcome: 'finished', challenge };
+    if (!isAnswerable(challenge, proof) && mayKnow(caller)) throw methodNotOffered(challenge, proof.kind);
+    const left = attemptsLeft(await attempts.read(challenge.realm, challenge.subject), limits, this.#deps.clock.now());
     return this.#finishedLocked(attempt, challenge) ?? this.#refused(attempt, left, 'PROOF_WRONG');
   }
 
@@ -309,17 +349,17 @@ export class Verification {
   }
 }
 
-/** For the fingerprint of a request; the text goes into a keyed digest and nowhere else. */
-function proofFields(proof: Proof): readonly (string | Uint8Array)[] {
-  switch (proof.kind) {
-    case 'totp':
-      return [proof.kind, proof.code, proof.nextCode];
-    case 'sms':
-    case 'backup_code':
-      return [proof.kind, proof.code];
-    case 'webauthn':
-      return [proof.kind, proof.credentialJson];
-    case 'push':
-      return [proof.kind, proof.factorId, proof.number, String(proof.approve), String(proof.notMe), proof.signature];
-  }
+/** Whether it ended by an answer, which may be the one that is repeated. */
+function isAnswered({ state }: Challenge): boolean {
+  return state === 'APPROVED' || state === 'DENIED';
+}
+
+/**
+ * Whether the challenge offers the method. A push is approved only while it is the method that was chosen: one that the
+ * person has turned away from is no live one any more, and another challenge may have taken its place. Denied it can
+ * always be.
+ */
+function isAnswerable({ offers, chosenMethod }: Challenge, proof: Proof): boolean {
+  if (!offers.some(({ method }) => method === proof.kind)) return false;
+  return proof.kind !== 'push' || !proof.approve || chosenMethod === 'push';
 }

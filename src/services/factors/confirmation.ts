@@ -1,29 +1,33 @@
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import type { Caller, ClientContext } from '#src/domain/caller.ts';
-import { type Factor, type FactorSummary, summaryOf } from '#src/domain/factor.ts';
+import type { Factor, FactorSummary } from '#src/domain/factor.ts';
 import { type BudgetLimits, isLocked } from '#src/domain/failure-budget.ts';
 import { Fault } from '#src/domain/faults.ts';
-import { type EpochMs, isOver } from '#src/domain/time.ts';
-import { verifyTotp } from '#src/domain/totp.ts';
+import type { Method } from '#src/domain/method.ts';
+import { isOver } from '#src/domain/time.ts';
 import type { AttemptStore } from '#src/ports/attempt-store.ts';
-import type { FactorStore } from '#src/ports/factor-store.ts';
+import type { FactorProof, FactorStore } from '#src/ports/factor-store.ts';
 import type { RequestClaim } from '#src/ports/intents.ts';
 import type { Clock, SecretBox } from '#src/ports/runtime.ts';
 import type { Metrics } from '#src/ports/telemetry.ts';
 import type { Lanes } from '../lanes.ts';
+import type { EnrollmentMethod, EnrollmentProof, EnrollmentVerdict } from '../methods/contract.ts';
+import type { MethodRegistry } from '../methods/registry.ts';
 import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import { openAnswer, sealAnswer } from '../sealed-answer.ts';
+import { subjectLocked } from '../subject-locked.ts';
 import type { Trail } from '../trail.ts';
 import type { BackupCodeSets } from './backup-code-sets.ts';
-import { type FactorCall, FactorTrail } from './factor-trail.ts';
-import type { TotpSeeds } from './totp-seeds.ts';
+import { describeFactor } from './describe-factor.ts';
+import { factorTaken } from './enrollment.ts';
+import { devicesForgotten, type FactorCall, FactorTrail } from './factor-trail.ts';
 
 export interface ConfirmCommand {
   readonly realm: string;
   readonly subject: string;
   readonly factorId: string;
-  /** As typed; nothing about it has been checked. */
-  readonly code: string;
+  /** As it came; nothing about it has been checked. */
+  readonly proof: EnrollmentProof;
   readonly client: ClientContext;
   readonly requestId: string;
 }
@@ -37,7 +41,7 @@ export interface ConfirmedEnrollment {
 export interface ConfirmationDependencies {
   readonly factors: Pick<FactorStore, 'confirm' | 'list' | 'read'>;
   readonly attempts: Pick<AttemptStore, 'spend' | 'read'>;
-  readonly seeds: TotpSeeds;
+  readonly methods: MethodRegistry;
   readonly backupCodes: BackupCodeSets;
   readonly box: SecretBox;
   readonly claims: RequestClaims;
@@ -47,8 +51,6 @@ export interface ConfirmationDependencies {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly budget: BudgetLimits;
-  /** Steps to either side that a code may be off. */
-  readonly totpWindow: number;
 }
 
 /** What a repeated confirmation is answered from. */
@@ -61,9 +63,12 @@ interface FirstAnswer {
 
 type Spent = Extract<Awaited<ReturnType<AttemptStore['spend']>>, { readonly outcome: 'spent' }>;
 
+type Wrong = Extract<EnrollmentVerdict, { readonly outcome: 'wrong' }>;
+
 /**
- * Confirms enrolments by a first code. A wrong code costs an attempt like any other, so that enrolling is no way to
- * guess. The factor id names one seed: whoever begins another enrolment cannot have it confirmed by this one's code.
+ * Confirms enrolments by a first proof. A wrong code costs an attempt like any other, so that enrolling is no way to
+ * guess; a signature costs none. The factor id names one enrolment: whoever begins another cannot have it confirmed by
+ * this one's proof.
  */
 export class Confirmation {
   readonly #deps: ConfirmationDependencies;
@@ -75,22 +80,24 @@ export class Confirmation {
   }
 
   /**
-   * Faults: invalid PROOF_REFUSED, REQUEST_ID_REUSED; not-found FACTOR_NOT_FOUND; precondition FACTOR_STATE,
-   * ENROLLMENT_EXPIRED; limited SUBJECT_LOCKED, LIMIT_EXCEEDED; data-loss INTEGRITY.
+   * Faults: invalid PROOF_REFUSED, REQUEST_ID_REUSED; not-found FACTOR_NOT_FOUND; exists FACTOR_EXISTS; precondition
+   * FACTOR_STATE, ENROLLMENT_EXPIRED; limited SUBJECT_LOCKED, LIMIT_EXCEEDED; data-loss INTEGRITY.
    */
   confirm(caller: Caller, command: ConfirmCommand): Promise<ConfirmedEnrollment> {
     const { realm, subject, client, factorId } = command;
-    const call: FactorCall = { caller, realm, subject, client, factorId, method: 'totp' };
+    const call: FactorCall = { caller, realm, subject, client, factorId };
     const lane = `${realm}\n${subject}`;
     if (this.#deps.lanes.isFull(lane)) return Promise.reject(this.#tooMany(call));
     return this.#deps.lanes.run(lane, () => this.#attempt(call, command));
   }
 
-  async #attempt(call: FactorCall, command: ConfirmCommand): Promise<ConfirmedEnrollment> {
-    const { factors, attempts, budget, clock } = this.#deps;
+  async #attempt(asked: FactorCall, command: ConfirmCommand): Promise<ConfirmedEnrollment> {
+    const { factors, methods, attempts, budget, clock } = this.#deps;
     const { realm, subject, factorId } = command;
     const factor = await factors.read(realm, factorId);
-    if (factor?.subject !== subject || factor.method === 'backup_code') throw this.#missing(call);
+    const method = factor && methods.enrollment(factor.method);
+    if (factor?.subject !== subject || !method) throw this.#missing(asked);
+    const call = { ...asked, method: factor.method };
     const request = this.#claim(call.caller, command, '');
     // Somebody who asks again by the same request id gets the first answer; anybody else learns that it is done.
     if (factor.state === 'ACTIVE' && !request) throw this.#done(call);
@@ -100,6 +107,7 @@ export class Confirmation {
       subject,
       limits: budget,
       now: clock.now(),
+      ...(method.guessable ? {} : { free: true }),
       ...(request ? { request } : {}),
     });
     switch (spent.outcome) {
@@ -107,46 +115,59 @@ export class Confirmation {
         throw this.#trail.refuse(call, requestIdReused());
       case 'repeat':
         if (spent.approved) return this.#first(call, command, spent.seed);
-        throw this.#wrong(call);
+        throw this.#wrong(call, repeatedWrong(command.proof));
       case 'locked':
-        throw this.#locked(call, spent.hard ? undefined : spent.until);
+        this.#deps.metrics.proof(factor.method, 'locked');
+        throw this.#trail.refuse(call, subjectLocked(spent.hard ? undefined : spent.until - clock.now()));
       case 'spent':
         if (factor.state === 'ACTIVE') throw this.#done(call);
-        return this.#look(call, command, factor, spent);
+        return this.#look(call, command, { factor, method, spent });
     }
   }
 
-  async #look(call: FactorCall, command: ConfirmCommand, factor: Factor, spent: Spent): Promise<ConfirmedEnrollment> {
-    const { clock, metrics, seeds, totpWindow } = this.#deps;
-    const matched = verifyTotp({
-      secret: seeds.open(factor),
-      code: command.code,
-      now: clock.now(),
-      driftSteps: factor.driftSteps,
-      window: totpWindow,
-      afterStep: factor.lastStep,
-    });
-    if (matched) return this.#store(call, command, factor, matched.step);
-    metrics.proof('totp', 'wrong');
-    const fault = this.#wrong(call, spent.attemptsLeft);
-    if (spent.locks !== 'no') await this.#noteLock(call, spent);
-    throw fault;
+  async #look(call: MethodCall, command: ConfirmCommand, attempt: Attempt): Promise<ConfirmedEnrollment> {
+    const verdict = await attempt.method.check(attempt.factor, command.proof, this.#deps.clock.now());
+    if (verdict.outcome === 'right') return this.#store(call, command, attempt, verdict.proof);
+    throw await this.#refused(call, attempt, verdict);
   }
 
-  async #store(call: FactorCall, command: ConfirmCommand, factor: Factor, step: number): Promise<ConfirmedEnrollment> {
-    const { factors, backupCodes, clock, metrics } = this.#deps;
+  async #refused(call: MethodCall, { method, spent }: Attempt, wrong: Wrong): Promise<Fault> {
+    const { attempts, clock, metrics } = this.#deps;
+    metrics.proof(call.method, 'wrong');
+    const fault = this.#wrong(call, wrong, method.guessable ? spent.attemptsLeft : undefined);
+    if (spent.locks !== 'no') {
+      const budget = await attempts.read(call.realm, call.subject);
+      // Unless something has given the attempts back since.
+      if (isLocked(budget, clock.now())) this.#trail.locked(call, spent.locks, budget);
+    }
+    return fault;
+  }
+
+  async #store(
+    call: MethodCall,
+    command: ConfirmCommand,
+    attempt: Attempt,
+    proof: FactorProof,
+  ): Promise<ConfirmedEnrollment> {
+    const { factors, methods, backupCodes, clock, metrics } = this.#deps;
     const { realm, subject, factorId } = command;
+    const { factor } = attempt;
     const held = await factors.list(realm, subject, clock.now());
     const made = held.some(({ method }) => method === 'backup_code')
       ? undefined
       : await backupCodes.make(realm, subject, clock.now());
     const now = clock.now();
-    const confirmed = { ...factor, state: 'ACTIVE', confirmedAt: now } as const;
+    const confirmed = {
+      ...factor,
+      ...(proof.kind === 'made' ? { sealedSecret: proof.sealedSecret } : {}),
+      state: 'ACTIVE',
+      confirmedAt: now,
+    } as const;
     const request = this.#claim(
       call.caller,
       command,
       this.#sealed(command, {
-        factor: summaryOf(confirmed),
+        factor: describeFactor(methods, confirmed),
         set: made?.set.factor.id ?? '',
         codes: made?.printed ?? [],
       }),
@@ -155,8 +176,7 @@ export class Confirmation {
       realm,
       subject,
       factorId,
-      step,
-      driftSteps: factor.driftSteps,
+      proof,
       now,
       ...(made ? { backupCodes: made.set } : {}),
       ...(request ? { request } : {}),
@@ -164,9 +184,9 @@ export class Confirmation {
     });
     switch (result.outcome) {
       case 'confirmed':
-        metrics.proof('totp', 'accepted');
+        metrics.proof(call.method, 'accepted');
         return {
-          factor: summaryOf(result.factor),
+          factor: describeFactor(methods, result.factor),
           backupCodes: result.backupCodesStored ? (made?.printed ?? []) : [],
         };
       case 'repeat':
@@ -179,6 +199,10 @@ export class Confirmation {
         throw this.#lapsed(call);
       case 'already_active':
         throw this.#done(call);
+      case 'proof_spent':
+        throw await this.#refused(call, attempt, repeatedWrong(command.proof));
+      case 'taken':
+        throw this.#trail.refuse(call, factorTaken());
     }
   }
 
@@ -186,13 +210,14 @@ export class Confirmation {
     call: FactorCall,
     factor: Factor,
     setId: string,
-  ): Record<'events' | 'replacedEvents' | 'backupEvents', readonly EventDraft[]> {
+  ): Record<'events' | 'replacedEvents' | 'backupEvents' | 'deviceEvents', readonly EventDraft[]> {
     return {
       events: [this.#trail.draft('factor.enrolled', call)],
       replacedEvents:
         factor.replaces === ''
           ? []
           : [this.#trail.draft('factor.replaced', call, { factorId: factor.replaces, facts: { by: factor.id } })],
+      deviceEvents: factor.replaces === '' ? [] : [devicesForgotten(this.#trail, call)],
       backupEvents:
         setId === ''
           ? []
@@ -213,44 +238,24 @@ export class Confirmation {
   }
 
   #claim(caller: Caller, command: ConfirmCommand, seed: string): RequestClaim | undefined {
-    const { realm, requestId, subject, factorId, code, client } = command;
+    const { realm, requestId, subject, factorId, proof, client } = command;
     return this.#deps.claims.claim({
       realm,
       method: 'ConfirmEnrollment',
       caller,
       requestId,
-      fields: [subject, factorId, code, client.ipAddress, client.userAgent, client.deviceId],
+      fields: [subject, factorId, ...proofFields(proof), client.ipAddress, client.userAgent, client.deviceId],
       seed,
     });
   }
 
-  #wrong(call: FactorCall, attemptsLeft?: number): Fault {
+  #wrong(call: FactorCall, { field, description }: Wrong, attemptsLeft?: number): Fault {
     const known = attemptsLeft === undefined ? {} : { attemptsLeft: String(attemptsLeft) };
-    const fault = new Fault('invalid', 'PROOF_REFUSED', 'code: is not the code that the authenticator shows now', {
-      metadata: { field: 'code', ...known },
-      violations: [{ field: 'code', description: 'is not the code that the authenticator shows now' }],
+    const fault = new Fault('invalid', 'PROOF_REFUSED', `${field}: ${description}`, {
+      metadata: { field, ...known },
+      violations: [{ field, description }],
     });
     return this.#trail.refuse(call, fault, attemptsLeft === undefined ? {} : { attempts_left: String(attemptsLeft) });
-  }
-
-  /** Unless something has given the attempts back since. */
-  async #noteLock(call: FactorCall, spent: Spent): Promise<void> {
-    const { attempts, clock } = this.#deps;
-    const budget = await attempts.read(call.realm, call.subject);
-    if (!isLocked(budget, clock.now())) return;
-    this.#trail.note(spent.locks === 'hard' ? 'subject.hard_locked' : 'subject.locked', call, {
-      outcome: 'REFUSED',
-      reason: 'SUBJECT_LOCKED',
-      facts: { consecutive: String(budget.consecutive), locked_until_ms: String(budget.lockedUntil) },
-    });
-  }
-
-  #locked(call: FactorCall, until: EpochMs | undefined): Fault {
-    this.#deps.metrics.proof('totp', 'locked');
-    const message =
-      until === undefined ? 'the person is locked until an operator unlocks them' : 'the person is locked for a while';
-    const details = until === undefined ? {} : { retryAfterMs: Math.max(0, until - this.#deps.clock.now()) };
-    return this.#trail.refuse(call, new Fault('limited', 'SUBJECT_LOCKED', message, details));
   }
 
   #missing(call: FactorCall): Fault {
@@ -273,5 +278,37 @@ export class Confirmation {
     const details = { metadata: { state: 'ACTIVE' } };
     const message = 'the factor is in use already';
     return this.#trail.refuse(call, new Fault('precondition', 'FACTOR_STATE', message, details));
+  }
+}
+
+type MethodCall = FactorCall & { readonly method: Method };
+
+/** One confirmation on its way. */
+interface Attempt {
+  readonly factor: Factor;
+  readonly method: EnrollmentMethod;
+  readonly spent: Spent;
+}
+
+const FIELD: Readonly<Record<EnrollmentProof['kind'], string>> = {
+  code: 'code',
+  webauthn: 'webauthn_credential_json',
+  push: 'push_signature',
+};
+
+/** For a proof that was looked at before, or that was used meanwhile. */
+function repeatedWrong({ kind }: EnrollmentProof): Wrong {
+  return { outcome: 'wrong', field: FIELD[kind], description: 'does not confirm the enrolment' };
+}
+
+/** For the fingerprint of a request; the text goes into a keyed digest and nowhere else. */
+function proofFields(proof: EnrollmentProof): readonly (string | Uint8Array)[] {
+  switch (proof.kind) {
+    case 'code':
+      return [proof.code];
+    case 'webauthn':
+      return [proof.kind, proof.credentialJson];
+    case 'push':
+      return [proof.kind, proof.signature];
   }
 }

@@ -5,12 +5,14 @@ import type { Method } from '#src/domain/method.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock, SecretBox } from '#src/ports/runtime.ts';
 import type { ReceiptAuthority } from '../contracts.ts';
+import type { MethodRegistry } from '../methods/registry.ts';
 import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import { openAnswer, sealAnswer } from '../sealed-answer.ts';
 import type { Trail } from '../trail.ts';
 import type { BackupCodeSets } from './backup-code-sets.ts';
 import { ChangeReceipts } from './change-receipts.ts';
-import { type FactorCall, FactorTrail } from './factor-trail.ts';
+import { describeFactor } from './describe-factor.ts';
+import { devicesForgotten, type FactorCall, FactorTrail } from './factor-trail.ts';
 
 export interface RemoveCommand {
   readonly realm: string;
@@ -33,6 +35,7 @@ export interface FactorChangeDependencies {
   readonly factors: Pick<FactorStore, 'list' | 'read' | 'remove' | 'replaceBackupCodes'>;
   readonly receipts: ReceiptAuthority;
   readonly backupCodes: BackupCodeSets;
+  readonly methods: MethodRegistry;
   readonly box: SecretBox;
   readonly claims: RequestClaims;
   readonly trail: Trail;
@@ -56,7 +59,7 @@ export class FactorChanges {
   /** All factors of a person, oldest first; no secrets. */
   async list(realm: string, subject: string): Promise<readonly FactorSummary[]> {
     const held = await this.#deps.factors.list(realm, subject, this.#deps.clock.now());
-    return held.map(summaryOf);
+    return held.map((factor) => describeFactor(this.#deps.methods, factor));
   }
 
   /**
@@ -100,6 +103,7 @@ export class FactorChanges {
       now: clock.now(),
       ...(request ? { request } : {}),
       events: [permit.event, this.#trail.draft('factor.removed', call)],
+      deviceEvents: [devicesForgotten(this.#trail, call)],
     });
     switch (removed.outcome) {
       case 'removed':

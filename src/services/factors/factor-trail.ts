@@ -1,5 +1,6 @@
 import type { EventDraft, EventType } from '#src/domain/audit-event.ts';
 import type { Caller, ClientContext } from '#src/domain/caller.ts';
+import type { Budget } from '#src/domain/failure-budget.ts';
 import type { Fault } from '#src/domain/faults.ts';
 import type { Method } from '#src/domain/method.ts';
 import type { EventFields, Trail } from '../trail.ts';
@@ -44,8 +45,22 @@ export class FactorTrail {
     return fault;
   }
 
+  /** Records that the person is locked from now on. */
+  locked(call: FactorCall, locks: 'short' | 'hard', { consecutive, lockedUntil }: Budget): void {
+    this.note(locks === 'hard' ? 'subject.hard_locked' : 'subject.locked', call, {
+      outcome: 'REFUSED',
+      reason: 'SUBJECT_LOCKED',
+      facts: { consecutive: String(consecutive), locked_until_ms: String(lockedUntil) },
+    });
+  }
+
   /** Records without waiting. */
   note(type: EventType, call: FactorCall, fields: Partial<EventFields>): void {
     this.#trail.refused(this.draft(type, call, fields));
   }
+}
+
+/** A device is trusted by what the person had: it goes with the factor. */
+export function devicesForgotten(trail: FactorTrail, call: FactorCall): EventDraft {
+  return trail.draft('device.revoked', call, { reason: 'FACTOR_CHANGE' });
 }

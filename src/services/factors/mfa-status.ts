@@ -6,7 +6,6 @@ import type { EpochMs } from '#src/domain/time.ts';
 import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import { ENROLLABLE } from './enrollment.ts';
 
 export interface MfaStatus {
   readonly mfaEnabled: boolean;
@@ -24,12 +23,14 @@ export interface MfaStatusDependencies {
   readonly factors: Pick<FactorStore, 'list'>;
   readonly attempts: Pick<AttemptStore, 'read'>;
   readonly clock: Clock;
+  /** Methods that BeginEnrollment takes. */
+  readonly enrollable: readonly Method[];
   readonly policy: Pick<Policy, 'mfaEnabled' | 'methods' | 'criticalMethods' | 'smsForCritical'>;
 }
 
 /** What a person has and what the policy asks for. A person that nobody has heard of has nothing. */
 export async function readMfaStatus(
-  { factors, attempts, clock, policy }: MfaStatusDependencies,
+  { factors, attempts, clock, policy, enrollable }: MfaStatusDependencies,
   realm: string,
   subject: string,
 ): Promise<MfaStatus> {
@@ -43,7 +44,7 @@ export async function readMfaStatus(
     mfaEnabled: policy.mfaEnabled,
     enrolled: usableMethods.some(satisfiesCritical),
     usableMethods,
-    availableMethods: policy.methods.filter((method) => ENROLLABLE.includes(method)),
+    availableMethods: policy.methods.filter((method) => enrollable.includes(method)),
     backupCodesLeft: held.reduce((sum, factor) => sum + factor.codesLeft, 0),
     ...(isLocked(budget, now) && !budget.hardLocked ? { lockedUntil: budget.lockedUntil } : {}),
     hardLocked: budget.hardLocked,

@@ -33,6 +33,17 @@ export interface ChallengeMethod {
   prompt(caller: Caller, challenge: Challenge, factor: Factor, again: boolean): Promise<PromptView>;
   /** See ProofChecker. `factors` are the person's own of this method that the challenge offers and that are usable now. */
   check(challenge: Challenge, factors: readonly Factor[], proof: Proof, now: EpochMs): Promise<ProofVerdict>;
+  /**
+   * Whether the proof is a guess, for which an attempt is spent before `check` looks at it. Absent: what `isGuess` in
+   * challenges/proof.ts says. Push: a signed approval is one, since its number can be guessed; what no device of the
+   * person has signed is refused whatever it says, so nothing can be guessed by it, and strangers cannot spend attempts.
+   */
+  isGuess?(challenge: Challenge, factors: readonly Factor[], proof: Proof): Promise<boolean>;
+  /**
+   * What `prompt` would show, without anything being made, kept or sent: for somebody who may not know that the person is
+   * locked. Absent: method and factor alone.
+   */
+  pretend?(challenge: Challenge, factor: Factor): Promise<PromptView>;
   /** Does the work of a check and learns nothing. */
   imitate(proof: Proof): Promise<void>;
 }
@@ -92,8 +103,10 @@ export interface EnrollmentMethod {
   check(factor: Factor, proof: EnrollmentProof, now: EpochMs): Promise<EnrollmentVerdict>;
 }
 
-/** Both parts of one method; backup codes are not enrolled by themselves. */
+/** All parts of one method; backup codes are not enrolled by themselves. */
 export interface MethodParts {
   readonly challenge: ChallengeMethod;
   readonly enrollment?: EnrollmentMethod;
+  /** Where it reaches the person, masked: the number of an SMS factor. */
+  readonly mask?: (factor: Factor) => string;
 }

@@ -1,10 +1,17 @@
-import { Fault, invalidFields } from '#src/domain/faults.ts';
-import type { ConfirmEnrollmentRequest, FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
+import { invalidFields } from '#src/domain/faults.ts';
+import type { FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
 import type { Log } from '#src/ports/telemetry.ts';
 import type { FactorServices } from '#src/services/factors/factors.ts';
 import type { Handlers } from '../call.ts';
 import { clientFromProto, type Realms, realmOf } from '../mapping/common.ts';
-import { beginFromProto, begunToProto, factorToProto, qrFormatsFromProto, statusToProto } from '../mapping/factor.ts';
+import {
+  beginFromProto,
+  begunToProto,
+  enrollmentProofFromProto,
+  factorToProto,
+  qrFormatsFromProto,
+  statusToProto,
+} from '../mapping/factor.ts';
 import type { QrFormat, QrImages, QrRenderer } from '../qr.ts';
 
 export interface FactorHandlerDependencies {
@@ -28,7 +35,9 @@ export function factorHandlers(deps: FactorHandlerDependencies): Handlers<typeof
       const command = beginFromProto(realms, request);
       if (!command) throw invalidFields([{ field: 'method', description: 'is required' }]);
       const begun = await factors.enrollment.begin(call.caller, command);
-      return begunToProto(begun, await draw(deps, begun.keyUri, qrFormatsFromProto(request.qrFormats)));
+      const { material } = begun;
+      const formats = qrFormatsFromProto(request.qrFormats);
+      return begunToProto(begun, material.kind === 'totp' ? await draw(deps, material.keyUri, formats) : {});
     },
 
     async confirmEnrollment(request, call) {
@@ -37,7 +46,7 @@ export function factorHandlers(deps: FactorHandlerDependencies): Handlers<typeof
         realm: realmOf(realms, request.realm),
         subject,
         factorId,
-        code: codeOf(request),
+        proof: enrollmentProofFromProto(request),
         client: clientFromProto(request.client),
         requestId,
       });
@@ -82,12 +91,4 @@ async function draw(
     log.warn('a QR code was left out of an answer', { error: String(error) });
     return {};
   }
-}
-
-function codeOf({ proof }: ConfirmEnrollmentRequest): string {
-  if (proof.case === 'code') return proof.value;
-  if (proof.case === undefined) throw invalidFields([{ field: 'proof', description: 'is required' }]);
-  throw new Fault('unimplemented', 'NOT_IMPLEMENTED', 'this kind of proof comes with a later release; send a code', {
-    metadata: { proof: proof.case },
-  });
 }

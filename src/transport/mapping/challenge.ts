@@ -28,12 +28,13 @@ import {
 } from '#src/gen/sallyport/v1/challenge_pb.js';
 import type { Action } from '#src/gen/sallyport/v1/common_pb.js';
 import type { ChallengeRef } from '#src/services/challenges/challenge-access.ts';
-import type { ChallengeView, IssuedReceipt, PromptView } from '#src/services/challenges/challenges.ts';
+import type { ChallengeView, IssuedReceipt } from '#src/services/challenges/challenges.ts';
 import type { OpenCommand } from '#src/services/challenges/open-command.ts';
 import type { Proof as DomainProof } from '#src/services/challenges/proof.ts';
 import type { RedeemCommand } from '#src/services/challenges/redemption.ts';
 import type { AnswerOutcome } from '#src/services/challenges/verification.ts';
 import type { ReceiptClaims } from '#src/services/contracts.ts';
+import type { PromptView } from '#src/services/methods/contract.ts';
 import {
   clientFromProto,
   methodFromProto,
@@ -204,7 +205,14 @@ export function viewToProto(view: ChallengeView): {
 }
 
 export function promptToProto(prompt: PromptView): MessageInitShape<typeof PromptSchema> {
-  return { method: methodToProto(prompt.method), factorId: prompt.factorId };
+  const { number, destination, webauthnOptionsJson } = prompt;
+  return {
+    method: methodToProto(prompt.method),
+    factorId: prompt.factorId,
+    ...(number === undefined ? {} : { number }),
+    ...(destination === undefined ? {} : { destination }),
+    ...(webauthnOptionsJson === undefined ? {} : { webauthnOptionsJson }),
+  };
 }
 
 export function refusalToProto(

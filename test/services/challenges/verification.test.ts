@@ -287,7 +287,9 @@ describe('callers that may not know', () => {
       await answer(world, challenge, totp('wrong'), '', PORTAL),
       await answer(world, challenge, totp('right-1'), '', PORTAL),
       await answer(world, challenge, totp(' 12345'), '', PORTAL),
+      // A signature is no guess: it spends none of the five attempts.
       await answer(world, challenge, { kind: 'webauthn', credentialJson: '{}' }, '', PORTAL),
+      await answer(world, challenge, { kind: 'sms', code: '123456' }, '', PORTAL),
       await answer(world, challenge, totp('wrong'), '', PORTAL),
       await answer(world, challenge, totp('right-2'), '', PORTAL),
       await answer(world, await open(world).catch(() => challenge), totp('right-2'), '', PORTAL),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MINUTE } from '#src/domain/time.ts';
-import { APP, decodeBase32, FactorWorld, LAPTOP, REALM } from '../../support/factor-world.ts';
+import { decodeBase32, FactorWorld, LAPTOP, REALM } from '../../support/factor-world.ts';
 import { shippedPolicy } from '../../support/policies.ts';
 
 const REQUEST = '7f1b4d9e-0000-4000-8000-000000000001';
@@ -58,9 +58,7 @@ describe('beginning an enrolment', () => {
     ['consent to no version', { consent: { textVersion: '', language: 'en' } }, 'precondition', 'CONSENT_REQUIRED'],
     ['consent in no language', { consent: { textVersion: '1', language: '' } }, 'precondition', 'CONSENT_REQUIRED'],
     ['backup codes', { method: 'backup_code' }, 'invalid', 'FIELD_INVALID'],
-    ['SMS', { method: 'sms' }, 'unimplemented', 'NOT_IMPLEMENTED'],
-    ['push', { method: 'push' }, 'unimplemented', 'NOT_IMPLEMENTED'],
-    ['WebAuthn', { method: 'webauthn' }, 'unimplemented', 'NOT_IMPLEMENTED'],
+    ['a method that is switched off', { method: 'sms' }, 'precondition', 'METHOD_NOT_OFFERED'],
     ['no session', { sessionToken: '' }, 'unauthenticated', 'SESSION_INVALID'],
     ['an unknown session', { sessionToken: 'token-x' }, 'unauthenticated', 'SESSION_INVALID'],
     ['a bad receipt', { receipt: 'jwt-x' }, 'precondition', 'RECEIPT_INVALID'],
@@ -254,21 +252,7 @@ describe('beginning an enrolment', () => {
   it('counts a refusal that the trail cannot take as lost, and still refuses', async () => {
     const world = new FactorWorld();
     world.audit.failure = new Error('disk full');
-    await expect(
-      world.services.enrollment.begin(APP, {
-        realm: REALM,
-        subject: 'ada',
-        method: 'totp',
-        displayName: '',
-        sessionToken: '',
-        receipt: '',
-        replaces: '',
-        consent: undefined,
-        accountName: '',
-        client: LAPTOP,
-        requestId: '',
-      }),
-    ).rejects.toMatchObject({ reason: 'CONSENT_REQUIRED' });
+    await expect(world.begin({ subject: 'ada' })).rejects.toMatchObject({ reason: 'SESSION_INVALID' });
     expect(world.metrics.count('eventsLost')).toBe(1);
   });
 });

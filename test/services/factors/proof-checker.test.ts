@@ -1,14 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { createKeyRing } from '#src/adapters/secrets/key-ring.ts';
-import { HmacKeyedDigest } from '#src/adapters/secrets/keyed-digest.ts';
 import type { Challenge, MethodOffer } from '#src/domain/challenge.ts';
 import { MINUTE } from '#src/domain/time.ts';
 import { codeAt, SEED_BYTES, stepAt } from '#src/domain/totp.ts';
 import type { Random } from '#src/ports/runtime.ts';
 import type { Proof } from '#src/services/challenges/proof.ts';
-import { BackupCodeSets } from '#src/services/factors/backup-code-sets.ts';
 import { FactorProofChecker } from '#src/services/factors/proof-checker.ts';
 import { TotpSeeds } from '#src/services/factors/totp-seeds.ts';
+import { MethodRegistry } from '#src/services/methods/registry.ts';
+import { totpParts } from '#src/services/methods/totp.ts';
 import { APP, FactorWorld, LAPTOP, REALM } from '../../support/factor-world.ts';
 
 const NO_CODE = '0000-0000-0000-0000';
@@ -135,14 +134,17 @@ describe('checking a TOTP code', () => {
     const world = new FactorWorld();
     const { clock, factors, log, box: secrets } = world;
     const known: Random = { bytes: (length) => new Uint8Array(length).fill(7) };
-    const digest = new HmacKeyedDigest({ ring: createKeyRing(known) });
     const checker = new FactorProofChecker({
       factors,
-      seeds: new TotpSeeds({ box: secrets, random: known, log }),
-      backupCodes: new BackupCodeSets({ factors, digest, slowHash: world.slowHash, random: known }),
-      log,
-      totpWindow: 1,
-      resyncReach: 20,
+      methods: new MethodRegistry([
+        totpParts({
+          seeds: new TotpSeeds({ box: secrets, random: known, log }),
+          issuer: 'Acme',
+          totpWindow: 1,
+          resyncReach: 20,
+          log,
+        }),
+      ]),
     });
     const [code, nextCode] = [0, 1].map((steps) => codeAt(known.bytes(SEED_BYTES), stepAt(clock.now()) + steps));
     for (const next of ['', nextCode ?? '']) {

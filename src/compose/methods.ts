@@ -1,0 +1,34 @@
+import type { Config } from '#src/config/schema.ts';
+import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
+import type { Log } from '#src/ports/telemetry.ts';
+import type { BackupCodeSets } from '#src/services/factors/backup-code-sets.ts';
+import { TotpSeeds } from '#src/services/factors/totp-seeds.ts';
+import { backupCodeParts } from '#src/services/methods/backup-code.ts';
+import type { MethodParts } from '#src/services/methods/contract.ts';
+import { MethodRegistry } from '#src/services/methods/registry.ts';
+import { totpParts } from '#src/services/methods/totp.ts';
+
+export interface MethodDependencies {
+  readonly config: Config;
+  readonly backupCodes: BackupCodeSets;
+  readonly box: SecretBox;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** The methods of this sidecar: codes always, so that they can be checked while they are switched off; others by settings. */
+export function composeMethods(deps: MethodDependencies): MethodRegistry {
+  const { config } = deps;
+  const parts: MethodParts[] = [
+    totpParts({
+      seeds: new TotpSeeds(deps),
+      issuer: config.totp.issuer,
+      totpWindow: config.totp.window,
+      resyncReach: config.totp.resync_reach,
+      log: deps.log,
+    }),
+    backupCodeParts(deps),
+  ];
+  return new MethodRegistry(parts);
+}
