@@ -80,6 +80,8 @@ export async function openEngine(directory: string) {
     verifying: (chainId) => file.verifying(chainId),
     stashedKeys: () => file.stashedKeys(),
     dropStashedKeys: () => file.dropStashedKeys(),
+    forgetKeys: (refs) => file.forgetKeys(refs),
+    scrub: () => file.scrub(),
     exportPage: (...args) => file.exportPage(...args),
     status: () => file.status(),
     close: () => file.close(),

@@ -31,7 +31,7 @@ export interface SubjectKeys {
   find(realm: string, subject: string): SubjectKey | undefined;
   /** All that are known of a person, where there can be several; absent where there is one at most. */
   all?(realm: string, subject: string): readonly SubjectKey[];
-  /** Stores a key that a crash took from the state database but that events already use. */
+  /** Stores a key that a crash took from the state database but that events already use; never that of an erased person. */
   restore(key: SubjectKey): void;
 }
 
@@ -77,6 +77,10 @@ export interface AuditFile {
   stashedKeys(): readonly SubjectKey[];
   /** The state database has them now. They leave this file with the next batch, at no cost of their own. */
   dropStashedKeys(): void;
+  /** Of persons who were erased: their keys leave this file with the next batch, and no event brings one of them back. */
+  forgetKeys(refs: readonly string[]): void;
+  /** Nothing that was deleted is left behind in the write-ahead log; false while others read the file, to be tried again. */
+  scrub(): boolean;
   exportPage: (...args: Parameters<AuditLog['exportPage']>) => Awaited<ReturnType<AuditLog['exportPage']>>;
   status(): BufferStatus;
   close(): void;

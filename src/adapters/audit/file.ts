@@ -9,10 +9,11 @@ import type { AuditFile, AuditPosition, SubjectKey, SubjectKeys } from './contra
 import { claimsEffect } from './effects.ts';
 import { type ExportRange, exportPage } from './export-page.ts';
 import type { Head } from './inspect.ts';
+import { KeyStash } from './key-stash.ts';
 import { isPersonal, parseRecord } from './record.ts';
 import { nextRow, ROW_OVERHEAD_BYTES, type Row, type Tip } from './row.ts';
-import { openStashes, type StashRow, sealStash } from './stash.ts';
 import { type PreparedStatements, prepareStatements } from './statements.ts';
+import { truncateLog } from './truncate-log.ts';
 import { unavailable } from './unavailable.ts';
 import { verifyLive } from './verify-live.ts';
 import { damageEvent, openVolume, ownEvent, type Volume, type VolumeOptions } from './volume.ts';
@@ -52,15 +53,12 @@ export class SqliteAuditFile implements AuditFile {
   /** The last staged row. */
   #tip: Tip;
   #staged: Row[] = [];
-  readonly #newKeys = new Map<string, SubjectKey>();
   #stagedBytes = 0;
   protected usedBytes = 0;
   #accepted = 0;
   protected signedSequence: number;
-  /** Position up to which stashed keys may go; 0 when none wait. */
-  #dropUpTo = 0;
-  /** Keys in the file that the state database, or central storage, may not have. */
-  protected stashed = new Set<string>();
+  /** Keys that the state database, or central storage, may not have. */
+  protected readonly stash: KeyStash;
   /** 'full': try again as it is. 'broken': look at the file anew before anything else. */
   #trouble: 'none' | 'full' | 'broken' = 'none';
   #closed = false;
@@ -68,6 +66,13 @@ export class SqliteAuditFile implements AuditFile {
   constructor(options: AuditFileOptions) {
     this.options = options;
     this.signer = new CheckpointSigner(options.checkpointSeed);
+    this.stash = new KeyStash({
+      box: options.box,
+      onDamage: (detail) => {
+        const { chainId } = this.present;
+        options.onDamage({ fault: 'UNREADABLE', detail, setAside: '', chainId, parentChainId: '' });
+      },
+    });
     this.#volume = openVolume({ ...options, signer: this.signer });
     try {
       this.parts = this.#prepare();
@@ -90,7 +95,7 @@ export class SqliteAuditFile implements AuditFile {
     let bytes = this.#stagedBytes;
     for (const event of events) {
       const key = isPersonal(event) ? subjectKeys.of(event.realm, event.subject ?? '') : undefined;
-      if (key?.isNew && !this.#newKeys.has(key.ref) && !this.stashed.has(key.ref)) keys.push(key);
+      if (key?.isNew && this.stash.isWanted(key.ref)) keys.push(key);
       const row = nextRow(this.present.chainId, tip, event, key, random);
       bytes += row.record.length + ROW_OVERHEAD_BYTES;
       rows.push(row);
@@ -98,7 +103,7 @@ export class SqliteAuditFile implements AuditFile {
     }
     if (this.usedBytes + bytes > maxBytes) throw unavailable('the audit trail has reached its bound');
     for (const row of rows) this.#staged.push(row);
-    for (const key of keys) this.#newKeys.set(key.ref, key);
+    this.stash.stage(keys);
     this.#stagedBytes = bytes;
     this.#tip = tip;
   }
@@ -108,22 +113,15 @@ export class SqliteAuditFile implements AuditFile {
     const last = this.#tip;
     const { position, sequence, hash } = last;
     const due = sequence - this.signedSequence >= ROWS_PER_CHECKPOINT;
-    const drops = this.#dropUpTo;
     this.write(() => {
-      const { insertRow, insertKey, dropKeys } = this.parts;
-      if (drops > 0) dropKeys.run(drops);
-      for (const row of this.#staged) insertRow(this.present.chain.chain, row);
-      for (const key of this.#newKeys.values()) insertKey.run(key.ref, position, sealStash(key, this.options.box));
+      for (const row of this.#staged) this.parts.insertRow(this.present.chain.chain, row);
+      this.stash.write(this.parts, position);
       if (due) this.sign({ position, sequence, hash }, this.options.clock.now());
     });
     this.#accepted += this.#staged.length;
     this.present = { ...this.present, position, sequence, hash };
     if (due) this.signedSequence = sequence;
-    if (drops > 0) {
-      this.#dropUpTo = 0;
-      this.stashed.clear();
-    }
-    for (const ref of this.#newKeys.keys()) this.stashed.add(ref);
+    this.stash.written();
     this.measure();
     this.rollback();
     return this.head();
@@ -131,7 +129,7 @@ export class SqliteAuditFile implements AuditFile {
 
   rollback(): void {
     this.#staged = [];
-    this.#newKeys.clear();
+    this.stash.rollback();
     this.#stagedBytes = 0;
     this.#tip = this.present;
   }
@@ -204,11 +202,19 @@ export class SqliteAuditFile implements AuditFile {
   }
 
   stashedKeys(): readonly SubjectKey[] {
-    return this.opened(this.parts.stash.all());
+    return this.stash.all(this.parts);
   }
 
   dropStashedKeys(): void {
-    if (this.stashed.size > 0) this.#dropUpTo = this.present.position;
+    this.stash.dropThrough(this.present.position);
+  }
+
+  forgetKeys(refs: readonly string[]): void {
+    this.stash.forget(refs);
+  }
+
+  scrub(): boolean {
+    return !this.#closed && this.#trouble === 'none' && truncateLog(this.#volume.db);
   }
 
   close(): void {
@@ -230,7 +236,7 @@ export class SqliteAuditFile implements AuditFile {
     const { damage } = this.#volume;
     this.measure();
     this.#anchor(clock.now(), false);
-    this.stashed = new Set(this.parts.stash.all().map(({ ref }) => ref));
+    this.stash.adopt(this.parts);
     const isNewKey = !this.parts.source.keys().some(({ keyId }) => keyId === key.keyId);
     const facts = { use: 'checkpoint', key_id: key.keyId };
     const events = [
@@ -322,13 +328,6 @@ export class SqliteAuditFile implements AuditFile {
   #prepare(): PreparedStatements {
     const { db, head } = this.#volume;
     return prepareStatements(db, this.options.subjectKeys, head.chain);
-  }
-
-  protected opened(stash: readonly StashRow[]): readonly SubjectKey[] {
-    return openStashes(stash, this.options.box, (detail) => {
-      const { chainId } = this.present;
-      this.options.onDamage({ fault: 'UNREADABLE', detail, setAside: '', chainId, parentChainId: '' });
-    });
   }
 
   /** The batch is durable by now, so failing to see how large the file is must not say otherwise. */

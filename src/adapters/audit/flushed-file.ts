@@ -69,11 +69,11 @@ class SqliteFlushedFile extends SqliteAuditFile implements FlushedFile {
   }
 
   get keysWaiting(): number {
-    return this.stashed.size;
+    return this.stash.size;
   }
 
   stashedKey(ref: string): SubjectKey | undefined {
-    return this.stashed.has(ref) ? this.opened(this.parts.stashOf.all(ref))[0] : undefined;
+    return this.stash.find(this.parts, ref);
   }
 
   backlogOf(rows: readonly ChainRow[]): Omit<Backlog, 'subjectKeys'> {
@@ -139,7 +139,7 @@ class SqliteFlushedFile extends SqliteAuditFile implements FlushedFile {
     });
     if (next) outbox.marked(next);
     if (due) this.signedSequence = head.sequence;
-    for (const ref of refs) this.stashed.delete(ref);
+    this.stash.dropped(refs);
   }
 
   /** The file is not the one that central storage was written from: evidence now, and no place to go on. */

@@ -59,6 +59,14 @@ export class SqliteConnection {
     return this.#statement(sql).run(bind(params)).changes;
   }
 
+  /**
+   * Brings all of the write-ahead log into the file and empties it, so that nothing deleted is left there; what is deleted
+   * in the file itself is overwritten (`secure_delete`). Not inside a transaction.
+   */
+  emptyLog(): void {
+    this.#db.pragma('wal_checkpoint(TRUNCATE)');
+  }
+
   close(): void {
     this.#statements.clear();
     this.#db.close();

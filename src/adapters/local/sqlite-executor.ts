@@ -54,6 +54,8 @@ export class SqliteExecutor implements SqlExecutor {
   /** Events may stand for effects that did not happen; until they are named, no other event is taken. */
   #apart = true;
   #lastTryMs = Number.NEGATIVE_INFINITY;
+  /** Something was erased that the logs of the files may still hold; at start nobody knows. */
+  #unscrubbed = true;
 
   constructor(options: SqliteExecutorOptions) {
     this.#options = options;
@@ -99,6 +101,22 @@ export class SqliteExecutor implements SqlExecutor {
     this.#positionStale = false;
     this.#apart = false;
     return true;
+  }
+
+  /**
+   * Empties the write-ahead logs when a person was erased, and at start, in case a crash came in between. Answers whether
+   * nothing is left to do. Not to be called while units run.
+   */
+  scrub(): boolean {
+    if (!this.#unscrubbed) return true;
+    const { audit, transaction, log } = this.#options;
+    try {
+      transaction.emptyLog();
+      this.#unscrubbed = !audit.scrub();
+    } catch (error) {
+      log.warn('the logs of the local files could not be emptied yet', { error: String(error) });
+    }
+    return !this.#unscrubbed;
   }
 
   /** Resolves when nothing is queued or running. */
@@ -154,6 +172,8 @@ export class SqliteExecutor implements SqlExecutor {
         false,
       );
     }
+    // Before anybody hears that it is done.
+    this.scrub();
     for (const { result, resolve, reject } of batch) {
       if ('error' in result) reject(result.error);
       else resolve(result.value);
@@ -189,11 +209,19 @@ export class SqliteExecutor implements SqlExecutor {
         run: (sql, ...params) => transaction.run(sql, ...params),
         // One after the other, units are alone anyway.
         alone: () => {},
-        record: (...drafts) => void events.push(...drafts),
+        record: (...drafts) => {
+          events.push(...drafts);
+          // The events of an erasure are sealed under the key that it destroys, which is in hand from here on.
+          for (const { realm, subject } of erasedIn(drafts)) keys.find(realm, subject);
+        },
       });
       if (events.length > 0) {
         if (!trailOpen) throw auditDown(undefined);
         audit.stage(events);
+        for (const { realm, subject } of erasedIn(events)) {
+          audit.forgetKeys(keys.destroy(realm, subject));
+          this.#unscrubbed = true;
+        }
       }
     } catch (error) {
       keys.dropUnit();
@@ -237,6 +265,12 @@ export class SqliteExecutor implements SqlExecutor {
       this.#options.log.warn('the audit position could not be saved', { error: String(error) });
     }
   }
+}
+
+function erasedIn(events: readonly EventDraft[]): readonly { readonly realm: string; readonly subject: string }[] {
+  return events.flatMap(({ type, realm, subject }) =>
+    type === 'subject.erased' && subject ? [{ realm, subject }] : [],
+  );
 }
 
 function hasEvents(unit: Unit): boolean {

@@ -58,6 +58,11 @@ export class SqliteTransaction {
     this.#open = false;
   }
 
+  /** After a commit: see SqliteConnection. */
+  emptyLog(): void {
+    this.#connection.emptyLog();
+  }
+
   rollback(): void {
     this.#inUnit = false;
     this.#saved = false;

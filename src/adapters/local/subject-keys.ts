@@ -63,7 +63,28 @@ export class SqliteSubjectKeys implements SubjectKeys {
   }
 
   restore(key: SubjectKey): void {
+    const { transaction } = this.#options;
+    // A file that was put back to an earlier time may still have the key of somebody who was erased since.
+    if (transaction.all('SELECT 1 FROM erasures WHERE subject_ref = $1', key.ref).length > 0) return;
     if (!this.find(key.realm, key.subject)) this.#insert(key);
+  }
+
+  /** Destroys the person's key, as part of the unit; answers the pseudonym that it belonged to, if there was one. */
+  destroy(realm: string, subject: string): readonly string[] {
+    const { transaction } = this.#options;
+    const known = this.#opened.get(nameOf(realm, subject));
+    const rows = transaction.all('SELECT ref FROM subjects WHERE realm = $1 AND subject = $2', realm, subject);
+    transaction.run('DELETE FROM subjects WHERE realm = $1 AND subject = $2', realm, subject);
+    if (known) this.#forget(known);
+    return [...new Set([...rows.map((row) => text(row, 'ref')), ...(known ? [known.ref] : [])])];
+  }
+
+  /** All there are, page by page; without their keys. */
+  named(after: string, limit: number): readonly Pick<SubjectKey, 'realm' | 'subject' | 'ref'>[] {
+    const sql = 'SELECT realm, subject, ref FROM subjects WHERE ref > $1 ORDER BY ref LIMIT $2';
+    return this.#options.transaction
+      .all(sql, after, limit)
+      .map((row) => ({ realm: text(row, 'realm'), subject: text(row, 'subject'), ref: text(row, 'ref') }));
   }
 
   keepUnit(): void {
