@@ -84,7 +84,7 @@ const BENT: readonly (readonly [string, WebAuthnRefusal, Bend])[] = [
   ['a frame that is neither true nor false', 'MALFORMED', { clientData: { crossOrigin: 'true' } }],
   ['client data that is no JSON', 'MALFORMED', { clientDataBytes: Buffer.from('{') }],
   ['client data that is no object', 'MALFORMED', { clientDataBytes: Buffer.from('[]') }],
-  ['client data that is no UTF-8', 'MALFORMED', { clientDataBytes: Uint8Array.of(0x7b, 0xff, 0x7d) }],
+  ['client data that is no UTF-8', 'MALFORMED', { clientDataBytes: Buffer.from('{"type":"\xff"}', 'latin1') }],
   ['another domain', 'RP_ID', { rpId: 'evil.net' }],
   ['a domain above ours', 'RP_ID', { rpId: 'com' }],
   ['nobody present', 'USER_NOT_PRESENT', { flags: FLAG.uv }],
@@ -133,6 +133,11 @@ describe('a registration', () => {
   it('takes the longest id there may be', async () => {
     const key = new SoftwareAuthenticator({ credentialId: randomBytes(1_023) });
     expect(await register({ key })).toMatchObject({ outcome: 'right', credential: { id: key.id } });
+  });
+
+  it('with an id that is longer is refused, though all else agrees', async () => {
+    const key = new SoftwareAuthenticator({ credentialId: randomBytes(1_024) });
+    expect(await register({ key })).toEqual(refused('CREDENTIAL_ID'));
   });
 
   it.each(BENT)('with %s is refused: %s', async (_, refusal, bend) => {
@@ -402,11 +407,19 @@ describe('input of any kind', () => {
     }
   });
 
-  it('longer than an answer can be is not parsed', async () => {
-    const padded = `${' '.repeat(16_384)}{}`;
-    expect(await ceremonies.verifyRegistration({ json: padded, challenge: new Uint8Array(32) })).toEqual(
-      refused('MALFORMED'),
-    );
+  it('longer than an answer can be is not parsed, however good it is', async () => {
+    const challenge = randomBytes(32);
+    const options = await ceremonies.creationOptions({
+      challenge,
+      userHandle,
+      userName: 'ada',
+      exclude: [],
+      timeoutMs,
+    });
+    const json = key.register(options);
+    const check = (length: number) => ceremonies.verifyRegistration({ json: json.padEnd(length), challenge });
+    expect(await check(16_384)).toMatchObject({ outcome: 'right' });
+    expect(await check(16_385)).toEqual(refused('MALFORMED'));
   });
 
   it('names its credential, or nothing where it is unreadable', () => {
