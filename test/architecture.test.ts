@@ -30,6 +30,7 @@ const ROOMS: Readonly<Record<string, { readonly is: string; readonly may: readon
     is: 'the worker thread that owns both SQLite files, and its proxies',
     may: ['ports', 'domain', 'adapters/sql', 'adapters/audit', 'adapters/secrets', 'adapters/system', 'gen'],
   },
+  'adapters/notices': { is: 'notices to the log and to a webhook', may: ['ports', 'domain'] },
   'adapters/memory': { is: 'signals within one process', may: ['ports', 'domain'] },
   'adapters/phone': { is: 'numbering plans', may: ['ports', 'domain'] },
   'adapters/postgres': {
@@ -122,7 +123,7 @@ const REACHES: readonly { readonly what: string; readonly pattern: RegExp; reado
   {
     what: 'the network',
     pattern: /node:(?:net|http|http2|https|tls|dgram|dns)\b|\bfetch\(/,
-    only: ['transport/', 'cli/', 'adapters/webpush/', 'public/api.ts'],
+    only: ['transport/', 'cli/', 'adapters/notices/', 'adapters/webpush/', 'public/api.ts'],
   },
   {
     what: 'files',

@@ -3,7 +3,7 @@ import type { DurationMs, EpochMs } from '../domain/time.ts';
 
 /** Notices that wait: written in the same step as the change they tell of, so that no change goes without its notice. */
 export interface NoticeOutbox {
-  /** Takes up to `limit` that are due; nobody else gets them before `leaseMs` is over. Oldest first. */
+  /** Takes up to `limit` that are due; nobody else gets them before `leaseMs` is over. Oldest first. `tries` counts this one. */
   lease(now: EpochMs, leaseMs: DurationMs, limit: number): Promise<readonly (Notice & { readonly tries: number })[]>;
   /** They are sent, or given up. */
   done(ids: readonly string[]): Promise<void>;

@@ -108,6 +108,8 @@ export class NoticeDelivery {
   async #deliver(waiting: Waiting): Promise<void> {
     const { links, outbox, sender } = this.#deps;
     const { tries, ...notice } = waiting;
+    // One that ends the process each time must not do so for ever.
+    if (tries > MAX_TRIES) return this.#giveUp(notice, 'it was begun too often and never finished');
     try {
       const told = await sender.send({ ...notice, notMeUrl: links.urlFor(notice) });
       this.#note(notice, told === 'sent' ? undefined : 'UNREACHABLE');
@@ -118,21 +120,22 @@ export class NoticeDelivery {
   }
 
   async #later(notice: Notice, tries: number, error: unknown): Promise<void> {
-    const { clock, log, outbox } = this.#deps;
-    const now = clock.now();
-    const dueAt = now + this.#delay(tries);
-    if (tries + 1 >= MAX_TRIES || dueAt >= notice.at + MAX_AGE) {
-      log.error('a person could not be told of a change to their account', { type: notice.type, error: String(error) });
-      this.#note(notice, 'GIVEN_UP');
-      await outbox.done([notice.id]);
-      return;
-    }
-    await outbox.retry(notice.id, dueAt);
+    const { clock, outbox } = this.#deps;
+    const dueAt = clock.now() + this.#delay(tries);
+    if (tries >= MAX_TRIES || dueAt >= notice.at + MAX_AGE) await this.#giveUp(notice, String(error));
+    else await outbox.retry(notice.id, dueAt);
+  }
+
+  async #giveUp(notice: Notice, error: string): Promise<void> {
+    const { log, outbox } = this.#deps;
+    log.error('a person could not be told of a change to their account', { type: notice.type, error });
+    this.#note(notice, 'GIVEN_UP');
+    await outbox.done([notice.id]);
   }
 
   /** Doubles with each try; full jitter over its upper half, so that many do not come back at once. */
   #delay(tries: number): DurationMs {
-    const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** Math.min(tries, 20));
+    const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** Math.min(tries - 1, 20));
     const [byte = 0] = this.#deps.random.bytes(1);
     return Math.ceil(longest / 2 + (longest / 2) * (byte / 255));
   }
