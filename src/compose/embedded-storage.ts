@@ -11,6 +11,7 @@ export async function openEmbeddedStorage(deps: StorageDependencies): Promise<St
     keyRing: deps.ring,
     maxAuditBytes: config.audit.max_bytes,
     checkpointMs: config.audit.checkpoint_interval,
+    notices: config.notices.channel !== 'off',
     log,
     onFatal: deps.onFatal,
   });

@@ -14,11 +14,12 @@ import { requireRights, requireSchema } from '#src/adapters/postgres/require-sch
 import { keyRingFingerprint } from '#src/adapters/secrets/key-ring.ts';
 import { makeSharedRoom } from '#src/adapters/shared/shared-room.ts';
 import { StoreDependencies } from '#src/adapters/shared/store-dependencies.ts';
-import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
-import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
+import { appendNoting } from '#src/adapters/sql/noted-events.ts';
+import { NoticingExecutor } from '#src/adapters/sql/noticing-executor.ts';
 import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
-import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
+import { plainStores } from '#src/adapters/sql/stores.ts';
+import type { PersonKeys } from '#src/adapters/sql/subject-store.ts';
 import type { Config } from '#src/config/schema.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { longestWithoutPostgres } from '#src/domain/outage.ts';
@@ -110,11 +111,13 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
   });
   const clocks = stack.adopt(new ClockWatch({ sql, clock, log, skewMs }), (made) => made.stop());
 
+  const notices = config.notices.channel !== 'off';
+  const storeSql = notices ? new NoticingExecutor(sql) : sql;
   const redis = config.redis.mode === 'off' ? undefined : stack.use(await openFront(deps));
   const dependencies = new StoreDependencies(redis ? [redis.connection, pool.breaker] : [pool.breaker]);
   const room = makeSharedRoom({
-    sessions: new SqlSessionStore(sql, box),
-    challenges: new SqlChallengeStore(sql),
+    sessions: new SqlSessionStore(storeSql, box),
+    challenges: new SqlChallengeStore(storeSql),
     front: redis?.front,
     dependencies,
     realms: config.realms,
@@ -140,17 +143,16 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
   const forget = pool.breaker.onChange(({ up }) => up && flusher.recovered());
   stack.defer(forget);
   const central = new CentralAuditLog({ database: stateTrail, keys: subjectKeys, local: trail.audit, clock });
+  const append = notices ? appendNoting(trail.audit.append, sql, log) : trail.audit.append;
   const opened = stack.move();
   return {
     stores: {
+      ...plainStores(storeSql, personKeys(makingKeys, findingKeys)),
       sessions: room.sessions,
       challenges: room.challenges,
-      attempts: new SqlAttemptStore(sql),
-      factors: new SqlFactorStore(sql),
-      signingKeys: new SqlSigningKeyStore(sql),
     },
     audit: {
-      append: (events) => trail.audit.append(events),
+      append,
       query: (filter, limit, before) => central.query(filter, limit, before),
       after: (filter, position, limit) => central.after(filter, position, limit),
       head: () => central.head(),
@@ -169,6 +171,21 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
       if (left > 0) log.warn('events stay in the local buffer; the next start on this volume flushes them', { left });
       await opened.disposeAsync();
     },
+  };
+}
+
+/** The keys of persons are in the state database too; what is remembered of them is not. */
+function personKeys(...caches: readonly [making: PostgresSubjectKeys, finding: PostgresSubjectKeys]): PersonKeys {
+  const destroyed = (realm: string, subject: string) => {
+    for (const cache of caches) cache.forget(realm, subject);
+  };
+  return {
+    table: 'subject_keys',
+    prepare: async (realm, subject) => {
+      destroyed(realm, subject);
+      await caches[0].of(realm, subject);
+    },
+    destroyed,
   };
 }
 

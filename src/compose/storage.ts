@@ -1,16 +1,14 @@
 import type { KeyRingData } from '#src/adapters/secrets/key-ring.ts';
+import type { PlainStores } from '#src/adapters/sql/stores.ts';
 import type { Gauge } from '#src/adapters/telemetry/tally.ts';
 import type { Config } from '#src/config/schema.ts';
 import type { EventOutcome, EventType } from '#src/domain/audit-event.ts';
-import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Dependencies } from '#src/ports/dependencies.ts';
-import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock, KeyedDigest, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Signals } from '#src/ports/signals.ts';
-import type { SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
 
 export interface StorageDependencies {
@@ -31,13 +29,7 @@ export interface StorageDependencies {
 
 /** Where state lives: on the disk of this sidecar alone, or shared with others. */
 export interface Storage extends AsyncDisposable {
-  readonly stores: {
-    readonly challenges: ChallengeStore;
-    readonly attempts: AttemptStore;
-    readonly factors: FactorStore;
-    readonly sessions: SessionStore;
-    readonly signingKeys: SigningKeyStore;
-  };
+  readonly stores: PlainStores & { readonly challenges: ChallengeStore; readonly sessions: SessionStore };
   readonly audit: AuditLog;
   /** Tells what has become durable on the disk of this sidecar; `audit.onAppend` tells of all sidecars. */
   readonly onDurable: AuditLog['onAppend'];

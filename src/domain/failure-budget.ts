@@ -37,7 +37,7 @@ export type Spend =
  * parallel guesses cannot slip by; a success takes everything back. A crash in between only makes it stricter.
  */
 export function spendAttempt(budget: Budget, limits: BudgetLimits, now: EpochMs): Spend {
-  if (budget.hardLocked) return { outcome: 'locked', budget, until: WITHOUT_END, hard: true };
+  if (budget.hardLocked) return { outcome: 'locked', budget, until: Number.MAX_SAFE_INTEGER, hard: true };
   if (now < budget.lockedUntil) return { outcome: 'locked', budget, until: budget.lockedUntil, hard: false };
   const recent = (budget.lockedUntil > 0 ? 0 : budget.recent) + 1;
   const consecutive = budget.consecutive + 1;
@@ -60,8 +60,11 @@ export function attemptsLeft(budget: Budget, limits: BudgetLimits, now: EpochMs)
   return Math.max(0, Math.min(limits.shortAttempts - recent, limits.hardAttempts - budget.consecutive));
 }
 
-/** Until then lasts what the person's own word stopped: no success takes it back, only an operator. */
-export const WITHOUT_END: EpochMs = Number.MAX_SAFE_INTEGER;
+/**
+ * Until then lasts what the person's own word stopped: no success takes it back, only an operator. The end of the year
+ * 9999, which every form of an instant can say.
+ */
+export const WITHOUT_END: EpochMs = 253_402_300_799_999;
 
 /** The budget of a person who says that somebody else is at work. */
 export function stopped(budget: Budget): Budget {

@@ -17,10 +17,18 @@ export async function openLocalStorage(options: LocalStorageOptions): Promise<Lo
   const { channel, onAppend } = await startWorker(options);
   return {
     challenges: remote(channel, 'challenges'),
+    sessions: remote(channel, 'sessions'),
     attempts: remote(channel, 'attempts'),
     factors: remote(channel, 'factors'),
-    sessions: remote(channel, 'sessions'),
     signingKeys: remote(channel, 'signingKeys'),
+    codes: remote(channel, 'codes'),
+    ledger: remote(channel, 'ledger'),
+    devices: remote(channel, 'devices'),
+    consents: remote(channel, 'consents'),
+    subjects: remote(channel, 'subjects'),
+    records: remote(channel, 'records'),
+    notices: remote(channel, 'notices'),
+    pushKeys: remote(channel, 'pushKeys'),
     audit: { ...remote(channel, 'audit'), onAppend },
     [Symbol.asyncDispose]: () => channel.close(),
   };

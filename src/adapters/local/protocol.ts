@@ -1,23 +1,18 @@
 import type { KeyRingData } from '#src/adapters/secrets/key-ring.ts';
+import type { PlainStores } from '#src/adapters/sql/stores.ts';
 import { Fault, type FaultDetails, type FaultKind, type Reason } from '#src/domain/faults.ts';
-import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { AuditLog, EventTally } from '#src/ports/audit.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
-import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
-import type { SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import type { TrailPort } from './trail-port.ts';
 
 /** What crosses between the main thread and the worker that owns the local files. All of it is plain data. */
 
 /** The ports that live in the worker. */
-export interface LocalPorts {
+export interface LocalPorts extends PlainStores {
   readonly challenges: ChallengeStore;
-  readonly attempts: AttemptStore;
-  readonly factors: FactorStore;
   readonly sessions: SessionStore;
-  readonly signingKeys: SigningKeyStore;
   readonly audit: Omit<AuditLog, 'onAppend'>;
 }
 
@@ -71,6 +66,14 @@ export const PORT_METHODS: MethodTable = {
     purge: true,
   },
   signingKeys: { ensure: true, list: true },
+  codes: { issue: true, read: true, take: true, purge: true },
+  ledger: { reserve: true, credit: true, clear: true, purge: true },
+  devices: { trust: true, use: true, list: true, rename: true, revoke: true, purge: true },
+  consents: { record: true, withdraw: true, list: true },
+  subjects: { reset: true, pass: true, erase: true, known: true, erasuresAfter: true },
+  records: { challenges: true, devices: true, notices: true },
+  notices: { lease: true, done: true, retry: true },
+  pushKeys: { ensure: true, read: true },
   audit: { append: true, query: true, after: true, head: true, verify: true, exportPage: true, status: true },
   trail: {
     take: true,
@@ -129,6 +132,8 @@ export interface WorkerSettings {
   readonly checkpointMs: number;
   /** How many units may share one commit. */
   readonly maxBatch: number;
+  /** Whether people are told of what was changed: then notices are noted with the changes. */
+  readonly notices: boolean;
   /** The trail alone: its events leave for central storage, where the state is. */
   readonly trail?: TrailSettings;
 }

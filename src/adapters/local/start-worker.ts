@@ -14,6 +14,8 @@ export interface WorkerOptions {
   readonly maxAuditBytes: number;
   /** How often the head of the audit chain is signed, if it moved; 10 s if absent. */
   readonly checkpointMs?: DurationMs;
+  /** Whether notices are noted for people with what was changed; not if absent. */
+  readonly notices?: boolean;
   /** How many calls may share one commit; 256 if absent. */
   readonly maxBatch?: number;
   /** How many calls may be under way; 8192 if absent. */
@@ -47,6 +49,7 @@ export async function startWorker(options: WorkerOptions, trail?: TrailSettings)
     maxAuditBytes: options.maxAuditBytes,
     checkpointMs: options.checkpointMs ?? 10_000,
     maxBatch: options.maxBatch ?? 256,
+    notices: options.notices ?? false,
     ...(trail && { trail }),
   };
   const worker = new Worker(options.workerUrl ?? WORKER_URL, {

@@ -3,11 +3,10 @@ import type { AuditFile } from '#src/adapters/audit/contract.ts';
 import { type AuditFileOptions, openAuditFile } from '#src/adapters/audit/file.ts';
 import { deriveSeed } from '#src/adapters/secrets/key-ring.ts';
 import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
-import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
-import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
+import { NoticingExecutor } from '#src/adapters/sql/noticing-executor.ts';
 import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
-import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
+import { plainStores } from '#src/adapters/sql/stores.ts';
 import { systemClock, systemRandom } from '#src/adapters/system.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import type { Log } from '#src/ports/telemetry.ts';
@@ -82,21 +81,22 @@ export async function openWorkerStorage(options: WorkerStorageOptions): Promise<
     maxBatch: options.maxBatch,
   });
   executor.bringInLine();
+  executor.scrub();
 
   const timer = setInterval(() => {
     audit.checkpoint(now());
     executor.bringInLine();
+    executor.scrub();
   }, options.checkpointMs);
   opened.defer(() => clearInterval(timer));
   const files = opened.move();
+  const sql = options.notices ? new NoticingExecutor(executor) : executor;
   return {
     ports: {
-      challenges: new SqlChallengeStore(executor),
-      attempts: new SqlAttemptStore(executor),
-      factors: new SqlFactorStore(executor),
-      sessions: new SqlSessionStore(executor, secrets),
-      signingKeys: new SqlSigningKeyStore(executor),
-      audit: new LocalAuditLog({ executor, file: audit }),
+      ...plainStores(sql, { table: 'subjects' }),
+      challenges: new SqlChallengeStore(sql),
+      sessions: new SqlSessionStore(sql, secrets),
+      audit: new LocalAuditLog({ executor: sql, file: audit }),
     },
     close: async () => {
       await executor.drained();

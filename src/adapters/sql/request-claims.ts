@@ -16,8 +16,12 @@ interface KnownClaim {
 }
 
 /** The first answer again, or word that the id was used for another request; undefined for a new request. */
-export async function repeatOf(tx: Tx, request: RequestClaim | undefined, now: EpochMs): Promise<Repeat | undefined> {
-  const known = await findClaim(tx, request, now);
+export async function repeatOf(
+  reader: Pick<Tx, 'all'>,
+  request: RequestClaim | undefined,
+  now: EpochMs,
+): Promise<Repeat | undefined> {
+  const known = await findClaim(reader, request, now);
   return known && answerOf(known, request);
 }
 
@@ -88,9 +92,13 @@ async function insertClaim(tx: Tx, request: RequestClaim | undefined, now: Epoch
   if (stored !== 1) throw new UnitConflict('a request id was claimed twice');
 }
 
-async function findClaim(tx: Tx, request: RequestClaim | undefined, now: EpochMs): Promise<KnownClaim | undefined> {
+async function findClaim(
+  reader: Pick<Tx, 'all'>,
+  request: RequestClaim | undefined,
+  now: EpochMs,
+): Promise<KnownClaim | undefined> {
   if (!request) return undefined;
-  const [row] = await tx.all(
+  const [row] = await reader.all(
     'SELECT fingerprint, seed, approved FROM request_claims WHERE key = $1 AND expires_at > $2',
     request.key,
     now,

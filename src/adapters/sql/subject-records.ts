@@ -1,13 +1,13 @@
-import type { EventType } from '#src/domain/audit-event.ts';
 import type { Challenge } from '#src/domain/challenge.ts';
-import type { Method } from '#src/domain/method.ts';
 import type { Notice } from '#src/domain/notice.ts';
 import type { KeptDevice } from '#src/domain/subject-export.ts';
 import type { DeviceRevocation } from '#src/domain/trusted-device.ts';
 import type { SubjectRecords } from '#src/ports/subject-records.ts';
 import { challengeOf } from './challenge-rows.ts';
 import type { SqlExecutor } from './executor.ts';
-import { bytes, json, optionalText, optionalWhole, present, text, whole } from './row.ts';
+import { noticeOf } from './notice-rows.ts';
+import { optionalText, optionalWhole, present } from './row.ts';
+import { deviceOf } from './trusted-device-rows.ts';
 
 /** More than anybody has; the rows are small. */
 const MAX_ROWS = 1_000;
@@ -45,15 +45,7 @@ export class SqlSubjectRecords implements SubjectRecords {
       MAX_ROWS,
     );
     return rows.map((row) => ({
-      id: text(row, 'id'),
-      realm: text(row, 'realm'),
-      subject: text(row, 'subject'),
-      tokenDigest: text(row, 'token_digest'),
-      displayName: text(row, 'display_name'),
-      sealedConnection: bytes(row, 'sealed_connection'),
-      createdAt: whole(row, 'created_at'),
-      lastUsedAt: whole(row, 'last_used_at'),
-      expiresAt: whole(row, 'expires_at'),
+      ...deviceOf(row),
       ...present({
         revokedAt: optionalWhole(row, 'revoked_at'),
         revokeReason: optionalText(row, 'revoke_reason') as DeviceRevocation | undefined,
@@ -68,14 +60,6 @@ export class SqlSubjectRecords implements SubjectRecords {
       subject,
       MAX_ROWS,
     );
-    return rows.map((row) => ({
-      id: text(row, 'id'),
-      realm: text(row, 'realm'),
-      subject: text(row, 'subject'),
-      type: text(row, 'type') as EventType,
-      at: whole(row, 'noted_at'),
-      facts: json(row, 'facts') as Record<string, string>,
-      ...present({ method: optionalText(row, 'method') as Method | undefined }),
-    }));
+    return rows.map(noticeOf);
   }
 }
