@@ -29,7 +29,7 @@ export function openTestStorage(directory: string, options: Partial<LocalStorage
 export async function makeLocalStores(): Promise<StoreFixture> {
   const directory = newDirectory();
   const open = async (): Promise<StoreFixture> => {
-    const storage = await openTestStorage(directory.path);
+    const storage = await openTestStorage(directory.path, { notices: true });
     return {
       ...storage,
       restart: async () => {

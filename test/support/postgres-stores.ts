@@ -3,12 +3,11 @@ import { migrateDatabase } from '#src/adapters/postgres/migrate-runner.ts';
 import { PostgresExecutor } from '#src/adapters/postgres/postgres-executor.ts';
 import { PostgresPool, type PostgresPoolOptions } from '#src/adapters/postgres/postgres-pool.ts';
 import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
-import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
 import type { SqlExecutor } from '#src/adapters/sql/executor.ts';
-import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
+import { NoticingExecutor } from '#src/adapters/sql/noticing-executor.ts';
 import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
-import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
+import { plainStores } from '#src/adapters/sql/stores.ts';
 import { systemClock, systemRandom } from '#src/adapters/system.ts';
 import { postgresMigrations } from '#src/gen/sql/migrations.js';
 import type { PostgresServer } from '../../scripts/servers/postgres.ts';
@@ -72,13 +71,13 @@ export function openExecutor({ url, trail, timeoutMs = 20_000, readTimeoutMs = 2
   return { pool, executor, close, [Symbol.asyncDispose]: close };
 }
 
-export function storesOver(sql: SqlExecutor): Stores {
+/** With notices, as where people are told of changes. The trail is in memory, so that nothing makes keys of persons. */
+export function storesOver(executor: SqlExecutor): Stores {
+  const sql = new NoticingExecutor(executor);
   return {
+    ...plainStores(sql, { table: 'subject_keys' }),
     challenges: new SqlChallengeStore(sql),
-    attempts: new SqlAttemptStore(sql),
-    factors: new SqlFactorStore(sql),
     sessions: new SqlSessionStore(sql, new AesGcmSecretBox({ ring: TEST_RING, random: systemRandom })),
-    signingKeys: new SqlSigningKeyStore(sql),
   };
 }
 
@@ -130,11 +129,7 @@ export function takingTurns(sidecars: readonly Stores[]): Stores {
         return typeof value === 'function' ? value.bind(store) : value;
       },
     });
-  return {
-    challenges: port('challenges'),
-    attempts: port('attempts'),
-    factors: port('factors'),
-    sessions: port('sessions'),
-    signingKeys: port('signingKeys'),
-  };
+  const [first] = sidecars;
+  const keys = Object.keys(first ?? {}) as (keyof Stores)[];
+  return Object.fromEntries(keys.map((key) => [key, port(key)])) as unknown as Stores;
 }

@@ -1,18 +1,13 @@
-import type { AttemptStore } from '#src/ports/attempt-store.ts';
+import type { PlainStores } from '#src/adapters/sql/stores.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
-import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
-import type { SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import { REALM } from './store-samples.ts';
 
 /** What a contract suite runs over: every store of one backend, and the trail that its events go to. */
-export interface StoreFixture {
+export interface StoreFixture extends PlainStores {
   readonly challenges: ChallengeStore;
-  readonly attempts: AttemptStore;
-  readonly factors: FactorStore;
   readonly sessions: SessionStore;
-  readonly signingKeys: SigningKeyStore;
   readonly audit: Pick<AuditLog, 'query'>;
   /** Closes everything and opens it again over the same data. */
   restart(): Promise<StoreFixture>;

@@ -86,6 +86,8 @@ export const PORT_METHODS: MethodTable = {
     exportPage: true,
     status: true,
     stashedKeys: true,
+    forget: true,
+    erasedThrough: true,
     backlog: true,
     flushed: true,
     chainHead: true,
@@ -132,8 +134,8 @@ export interface WorkerSettings {
   readonly checkpointMs: number;
   /** How many units may share one commit. */
   readonly maxBatch: number;
-  /** Whether people are told of what was changed: then notices are noted with the changes. */
-  readonly notices: boolean;
+  /** Whether people are told of what was changed: then notices are noted with the changes; not if absent. */
+  readonly notices?: boolean;
   /** The trail alone: its events leave for central storage, where the state is. */
   readonly trail?: TrailSettings;
 }

@@ -3,6 +3,7 @@ import type { EpochMs } from '#src/domain/time.ts';
 import type { SecretBox } from '#src/ports/runtime.ts';
 import type {
   CreateSession,
+  DevicesWithSession,
   EndSessions,
   NoteRisk,
   RotateSession,
@@ -17,6 +18,7 @@ import { repeatOf, storeClaim } from './request-claims.ts';
 import { present, text } from './row.ts';
 import { appendChanges, changesAfter, revocationsAfter, trimChanges } from './session-change-log.ts';
 import { SessionRows } from './session-rows.ts';
+import { revokeDevices, trustDevice } from './trusted-device-rows.ts';
 
 /** Nobody's name: purges of several sidecars come one after the other, as they are after the same rows. */
 const PURGE = ['', 'purge of sessions'] as const;
@@ -55,6 +57,7 @@ export class SqlSessionStore implements SessionStore {
       await this.#rows.insert(tx, session);
       await storeClaim(tx, request, now);
       tx.record(...command.events);
+      if (command.devices) await trustOrForget(tx, session, command.devices, now);
       await appendChanges(tx, session.realm, evicted.map(endOf));
       return { outcome: 'created', evicted };
     });
@@ -253,6 +256,22 @@ export class SqlSessionStore implements SessionStore {
     );
     return rows.map((row) => text(row, 'id'));
   }
+}
+
+/** What becomes of the devices of the person whose session it is. */
+async function trustOrForget(
+  tx: Tx,
+  { realm, subject }: Session,
+  devices: DevicesWithSession,
+  now: EpochMs,
+): Promise<void> {
+  if (devices.kind === 'trust') {
+    await trustDevice(tx, devices.device, devices.maxDevices, now);
+    tx.record(...devices.events);
+    return;
+  }
+  const revoked = await revokeDevices(tx, { realm, subject, deviceId: '', reason: 'FACTOR_CHANGE', now });
+  if (revoked > 0) tx.record(...devices.events);
 }
 
 /** What noting the risk makes of the session. */
