@@ -1,0 +1,75 @@
+import { type Factor, secretBinding } from '#src/domain/factor.ts';
+import { invalidFields } from '#src/domain/faults.ts';
+import { maskNumber, type PhoneNumber, tells } from '#src/domain/phone-number.ts';
+import type { PhoneNumbers } from '#src/ports/phone-numbers.ts';
+import type { SecretBox } from '#src/ports/runtime.ts';
+import type { Log } from '#src/ports/telemetry.ts';
+
+export interface SmsNumbersDependencies {
+  readonly phones: PhoneNumbers;
+  readonly box: SecretBox;
+  readonly log: Log;
+  /** ISO 3166-1 alpha-2: numbers of every other country are refused. */
+  readonly countries: readonly string[];
+}
+
+type Row = Pick<Factor, 'id' | 'realm' | 'subject'>;
+
+/** The numbers of SMS factors: taken in, sealed into their row, opened, and masked for everybody to see. */
+export class SmsNumbers {
+  readonly #deps: SmsNumbersDependencies;
+
+  constructor(deps: SmsNumbersDependencies) {
+    this.#deps = deps;
+  }
+
+  /** Throws Fault(invalid, FIELD_INVALID) for what is no mobile number of a country that is allowed. */
+  async take(text: string): Promise<PhoneNumber> {
+    const { phones, countries } = this.#deps;
+    const number = await phones.read(text);
+    if (!number) throw invalidNumber('must be a mobile number in international form, as +14155550132');
+    if (!countries.includes(number.country)) {
+      throw invalidNumber(`must be of one of these countries: ${countries.join(', ')}`);
+    }
+    return number;
+  }
+
+  /** Refuses a name that gives away what is masked everywhere else. */
+  checkName(displayName: string, number: PhoneNumber): void {
+    if (!tells(displayName, number.e164)) return;
+    throw invalidFields([{ field: 'display_name', description: 'must not hold the phone number' }]);
+  }
+
+  seal(row: Row, number: PhoneNumber): Uint8Array {
+    return this.#deps.box.seal(Buffer.from(number.e164, 'utf8'), secretBinding(row));
+  }
+
+  /** In E.164. Throws Fault(data-loss, INTEGRITY) and raises the alarm if the row was tampered with. */
+  open(factor: Row & Pick<Factor, 'sealedSecret'>): string {
+    const { box, log } = this.#deps;
+    try {
+      return Buffer.from(box.open(factor.sealedSecret, secretBinding(factor))).toString('utf8');
+    } catch (error) {
+      log.error('the stored number of a factor failed its integrity check', { factorId: factor.id });
+      throw error;
+    }
+  }
+
+  /** For answers and pages; '' for a row that does not open, so that a list of factors can still be read. */
+  masked(factor: Row & Pick<Factor, 'sealedSecret'>): string {
+    try {
+      return maskNumber(this.open(factor));
+    } catch {
+      return '';
+    }
+  }
+
+  /** '' for a number that the metadata no longer knows. */
+  async countryOf(e164: string): Promise<string> {
+    return (await this.#deps.phones.read(e164))?.country ?? '';
+  }
+}
+
+function invalidNumber(description: string) {
+  return invalidFields([{ field: 'phone_number', description }]);
+}
