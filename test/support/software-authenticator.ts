@@ -28,6 +28,8 @@ export interface Bend {
   readonly format?: string;
   /** Over the parts of the attestation statement. */
   readonly statement?: ReadonlyMap<string, CBORType>;
+  /** An attestation by a certificate, as U2F has it (W3C WebAuthn Level 3 section 8.6). */
+  readonly u2f?: { readonly certificate: Uint8Array; readonly key: KeyObject };
   /** Over authenticator data, before it is signed. */
   readonly authenticatorData?: (data: Uint8Array) => Uint8Array;
   /** Over the signature. */
@@ -87,8 +89,12 @@ export class SoftwareAuthenticator {
       statement.set('alg', COSE[this.algorithm]);
       statement.set('sig', this.#signature(data, clientData, bend));
     }
+    if (bend.u2f) {
+      statement.set('x5c', [Uint8Array.from(bend.u2f.certificate)]);
+      statement.set('sig', Uint8Array.from(sign('sha256', this.#u2fSigned(data, clientData, id), bend.u2f.key)));
+    }
     for (const [key, value] of bend.statement ?? []) statement.set(key, value);
-    const format = bend.format ?? (bend.attestation === 'self' ? 'packed' : 'none');
+    const format = bend.u2f ? 'fido-u2f' : (bend.format ?? (bend.attestation === 'self' ? 'packed' : 'none'));
     const attestationObject = encodeCBOR(
       new Map<string, CBORType>([
         ['fmt', format],
@@ -150,6 +156,13 @@ export class SoftwareAuthenticator {
     const signed = Buffer.concat([data, createHash('sha256').update(clientData).digest()]);
     const signature = (bend.signedBy ?? this).#sign(signed);
     return bend.signature?.(signature) ?? signature;
+  }
+
+  #u2fSigned(data: Uint8Array, clientData: Uint8Array, id: Uint8Array): Uint8Array {
+    const { x = '', y = '' } = this.#public.export({ format: 'jwk' });
+    const point = Buffer.concat([Uint8Array.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')]);
+    const hash = createHash('sha256').update(clientData).digest();
+    return Buffer.concat([Uint8Array.of(0), data.subarray(0, 32), hash, id, point]);
   }
 
   #sign(bytes: Uint8Array): Uint8Array {

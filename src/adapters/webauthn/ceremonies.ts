@@ -122,8 +122,8 @@ export class Ceremonies implements WebAuthn {
         supportedAlgorithmIDs: [...ALGORITHMS],
       })
       // All else was looked at above, so what it throws is about the attestation.
-      .catch(() => ({ verified: false, registrationInfo: undefined }));
-    demand(verified.verified && verified.registrationInfo !== undefined, 'ATTESTATION');
+      .catch(() => ({ verified: false }) as const);
+    demand(verified.verified, 'ATTESTATION');
     const { id, publicKey, counter } = verified.registrationInfo.credential;
     return {
       credential: { id, publicKey, transports: answer.transports, backupEligible: flags.be },

@@ -1,4 +1,7 @@
-import { randomBytes } from 'node:crypto';
+import 'reflect-metadata';
+import { KeyObject, randomBytes } from 'node:crypto';
+import { X509CertificateGenerator } from '@peculiar/x509';
+import { verifyRegistrationResponse } from '@simplewebauthn/server';
 import { describe, expect, it } from 'vitest';
 import { Ceremonies } from '#src/adapters/webauthn/ceremonies.ts';
 import type { WebAuthnCredential, WebAuthnRefusal } from '#src/ports/webauthn.ts';
@@ -177,6 +180,40 @@ describe('a registration', () => {
   ];
   it.each(OWN)('with %s is refused: %s', async (_, refusal, bend) => {
     expect(await register({ bend })).toEqual(refused(refusal));
+  });
+
+  it('with an RSA key of another algorithm, or of another kind, is refused', async () => {
+    const key = new SoftwareAuthenticator({ algorithm: 'RS256' });
+    for (const [label, value] of [
+      [3, -258],
+      [3, -37],
+      [3, -65_535],
+      [1, 2],
+    ] as const)
+      expect(await register({ key, bend: { coseKey: new Map([[label, value]]) } })).toEqual(refused('ALGORITHM'));
+  });
+
+  it('with an attestation that holds is refused all the same when its format was not asked for', async () => {
+    const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+    const { rawData } = await X509CertificateGenerator.createSelfSigned({
+      name: 'CN=U2F',
+      keys,
+      signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+    });
+    const u2f = { certificate: new Uint8Array(rawData), key: KeyObject.from(keys.privateKey) };
+    const [key, challenge] = [new SoftwareAuthenticator(), randomBytes(32)];
+    const json = key.register(JSON.stringify({ challenge: challenge.toString('base64url'), rp: { id: RP.rpId } }), {
+      u2f,
+    });
+    const byLibrary = await verifyRegistrationResponse({
+      response: JSON.parse(json),
+      expectedChallenge: challenge.toString('base64url'),
+      expectedOrigin: key.origin,
+      expectedRPID: RP.rpId,
+      supportedAlgorithmIDs: [-7],
+    });
+    expect(byLibrary.verified).toBe(true);
+    expect(await ceremonies.verifyRegistration({ json, challenge })).toEqual(refused('ATTESTATION'));
   });
 
   it('with an RSA key that is too small, or too large to be cheap, is refused', async () => {

@@ -6,7 +6,7 @@ import type { CeremonyNonces } from '#src/services/methods/webauthn-nonces.ts';
 import { WebAuthnRegistrations } from '#src/services/methods/webauthn-registrations.ts';
 import { SoftwareAuthenticator } from '../../support/software-authenticator.ts';
 import { type CeremonyVector, ceremonyVectors, REFUSED_VECTORS } from '../../support/webauthn-vectors.ts';
-import { WebAuthnWorld } from '../../support/webauthn-world.ts';
+import { REALM, WebAuthnWorld } from '../../support/webauthn-world.ts';
 
 describe('a registration', () => {
   it('makes a sealed credential and what nobody else may enrol', async () => {
@@ -30,6 +30,9 @@ describe('a registration', () => {
     const { uniqueDigest: second } = await world.enrolled('mallory', key);
     expect(second).toEqual(first);
     expect((await world.enrolled('ada', new SoftwareAuthenticator())).uniqueDigest).not.toEqual(first);
+    const credentials = new WebAuthnCredentials(world);
+    expect(credentials.digestOf(REALM, key.id)).toEqual(first);
+    expect(credentials.digestOf('other', key.id)).not.toEqual(first);
   });
 
   it('names the person by bytes that say nothing, the same for all their keys', async () => {
