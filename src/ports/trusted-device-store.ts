@@ -12,9 +12,9 @@ export interface UseDevice {
   /** How long the token before the last is still taken, for an answer that was lost or two tabs at once. */
   readonly graceMs: DurationMs;
   readonly now: EpochMs;
-  /** Recorded with `rotated` and `in_grace`. */
+  /** Recorded with `rotated` and `in_grace`, with the device's id filled in as the fact `device_id`. */
   readonly events: readonly EventDraft[];
-  /** Recorded with `reused`. */
+  /** Recorded with `reused`, in the same way. */
   readonly reusedEvents: readonly EventDraft[];
 }
 

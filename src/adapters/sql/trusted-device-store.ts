@@ -1,3 +1,4 @@
+import type { EventDraft } from '#src/domain/audit-event.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { TrustedDevice } from '#src/domain/trusted-device.ts';
 import type { TrustedDeviceStore, UseDevice } from '#src/ports/trusted-device-store.ts';
@@ -102,7 +103,7 @@ async function rotate(tx: Tx, command: UseDevice): Promise<Used | undefined> {
     now,
   );
   if (kept !== 1) throw new UnitConflict('a token of a device was in use twice');
-  tx.record(...command.events);
+  record(tx, device, command.events);
   return { outcome: 'rotated', device };
 }
 
@@ -124,10 +125,15 @@ async function judgeRotated(tx: Tx, command: UseDevice): Promise<Used | undefine
   const device = deviceOf(row);
   // A clock that was set back makes no grace longer than it is.
   if (Math.abs(now - whole(row, 'rotated_at')) < graceMs) {
-    tx.record(...command.events);
+    record(tx, device, command.events);
     return { outcome: 'in_grace', device };
   }
   await revokeDevices(tx, { realm, subject, deviceId: device.id, reason: 'TOKEN_REUSED', now });
-  tx.record(...command.reusedEvents);
+  record(tx, device, command.reusedEvents);
   return { outcome: 'reused', device };
+}
+
+/** Whoever brings a token does not know which device it is of; the events say. */
+function record(tx: Tx, device: TrustedDevice, events: readonly EventDraft[]): void {
+  tx.record(...events.map((event) => ({ ...event, facts: { ...event.facts, device_id: device.id } })));
 }
