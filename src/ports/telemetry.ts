@@ -1,5 +1,6 @@
 import type { DeliveryStatus } from '../domain/challenge.ts';
 import type { Method } from '../domain/method.ts';
+import type { PushResult } from './senders.ts';
 
 /** Structured log. Fields never carry secrets, subjects, numbers or addresses. `error` means a person must act. */
 export interface Log {
@@ -8,6 +9,9 @@ export interface Log {
   warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
   error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
+
+/** `limited`: not even tried, `reason` names the limit; the others as in ports/senders.ts. */
+export type PushOutcome = 'limited' | PushResult['outcome'];
 
 /**
  * `limited`: not even tried, `reason` names the limit. `sent`, `failed` and `unknown` are the provider's first answer,
@@ -35,6 +39,8 @@ export interface Metrics {
   riskSignal(signal: string): void;
   /** `sallyport_deliveries_total{method,status,reason}`: what became of what was sent for challenges, each word of it. */
   delivery(method: Method, status: DeliveryStatus, reason: string): void;
+  /** `sallyport_push_total{outcome,reason}`: what push services answered, each try by itself. */
+  push(outcome: PushOutcome, reason: string): void;
   /** `sallyport_sms_total{outcome,reason}`: what became of messages; one is counted again when the provider reports. */
   sms(outcome: SmsOutcome, reason: string): void;
   /** `sallyport_sms_retries_total` */

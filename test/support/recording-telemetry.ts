@@ -35,6 +35,9 @@ export class CountingMetrics implements Metrics {
   delivery(method: string, status: string, reason: string): void {
     this.#add(1, 'delivery', method, status, reason);
   }
+  push(outcome: string, reason: string): void {
+    this.#add(1, 'push', outcome, reason);
+  }
   sms(outcome: string, reason: string): void {
     this.#add(1, 'sms', outcome, reason);
   }

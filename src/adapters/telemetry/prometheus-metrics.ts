@@ -1,4 +1,4 @@
-import type { HttpMetrics, Metrics, RpcMetrics, SmsOutcome } from '../../ports/telemetry.ts';
+import type { HttpMetrics, Metrics, PushOutcome, RpcMetrics, SmsOutcome } from '../../ports/telemetry.ts';
 import { type Cell, CounterTally, type Gauge, HistogramTally } from './tally.ts';
 
 const PREFIX = 'sallyport_';
@@ -62,6 +62,7 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
     'status',
     'reason',
   );
+  readonly #push = counter('push_total', 'Answers of push services to notifications, and limits.', 'outcome', 'reason');
   readonly #sms = counter('sms_total', 'Messages by SMS, by what became of them and why.', 'outcome', 'reason');
   readonly #smsRetries = counter('sms_retries_total', 'Times that a message was tried again.');
   readonly #valid = this.#cells(this.#validations, 'valid');
@@ -122,6 +123,7 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
       this.#eventsFolded,
       this.#riskSignals,
       this.#deliveries,
+      this.#push,
       this.#sms,
       this.#smsRetries,
     ];
@@ -180,6 +182,10 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
 
   delivery(method: string, status: string, reason: string): void {
     this.#deliveries.bind(method, status, reason).value += 1;
+  }
+
+  push(outcome: PushOutcome, reason: string): void {
+    this.#push.bind(outcome, reason).value += 1;
   }
 
   sms(outcome: SmsOutcome, reason: string): void {

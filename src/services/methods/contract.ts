@@ -79,7 +79,12 @@ export type EnrollmentMaterial =
 export type EnrollmentProof =
   | { readonly kind: 'code'; readonly code: string }
   | { readonly kind: 'webauthn'; readonly credentialJson: string }
-  | { readonly kind: 'push'; readonly signature: Uint8Array };
+  | {
+      readonly kind: 'push';
+      readonly signature: Uint8Array;
+      /** What the browser made, where it was not known when the enrolment was begun: from the public listener alone. */
+      readonly made?: { readonly subscriptionJson: string; readonly devicePublicKey: Uint8Array };
+    };
 
 export type EnrollmentVerdict =
   | { readonly outcome: 'right'; readonly proof: FactorProof }
