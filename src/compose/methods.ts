@@ -1,5 +1,7 @@
 import type { Config } from '#src/config/schema.ts';
-import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
+import type { FactorStore } from '#src/ports/factor-store.ts';
+import type { IssuedCodes } from '#src/ports/issued-codes.ts';
+import type { Clock, KeyedDigest, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import type { BackupCodeSets } from '#src/services/factors/backup-code-sets.ts';
 import { TotpSeeds } from '#src/services/factors/totp-seeds.ts';
@@ -7,10 +9,16 @@ import { backupCodeParts } from '#src/services/methods/backup-code.ts';
 import type { MethodParts } from '#src/services/methods/contract.ts';
 import { MethodRegistry } from '#src/services/methods/registry.ts';
 import { totpParts } from '#src/services/methods/totp.ts';
+import type { Trail } from '#src/services/trail.ts';
+import { composeWebAuthn } from './webauthn-method.ts';
 
 export interface MethodDependencies {
   readonly config: Config;
   readonly backupCodes: BackupCodeSets;
+  readonly codes: IssuedCodes;
+  readonly factors: FactorStore;
+  readonly trail: Trail;
+  readonly digest: KeyedDigest;
   readonly box: SecretBox;
   readonly clock: Clock;
   readonly random: Random;
@@ -30,5 +38,7 @@ export function composeMethods(deps: MethodDependencies): MethodRegistry {
     }),
     backupCodeParts(deps),
   ];
+  const webauthn = composeWebAuthn(deps);
+  if (webauthn) parts.push(webauthn);
   return new MethodRegistry(parts);
 }

@@ -8,6 +8,7 @@ import type { AuditLog } from '#src/ports/audit.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Locator, UserAgentParser } from '#src/ports/devices.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
+import type { IssuedCodes } from '#src/ports/issued-codes.ts';
 import type { ReceiptTokens } from '#src/ports/receipt-tokens.ts';
 import type { Clock, KeyedDigest, Random, SecretBox, SlowHash } from '#src/ports/runtime.ts';
 import type { SessionStore } from '#src/ports/session-store.ts';
@@ -47,6 +48,7 @@ export interface ServiceDependencies {
     readonly challenges: ChallengeStore;
     readonly attempts: AttemptStore;
     readonly factors: FactorStore;
+    readonly codes: IssuedCodes;
     readonly sessions: SessionStore;
     readonly signingKeys: SigningKeyStore;
   };
@@ -133,7 +135,14 @@ export function composeServices(deps: ServiceDependencies): Services {
   });
   const authority = sessions.validation;
   const backupCodes = new BackupCodeSets({ factors: stores.factors, digest, slowHash: deps.slowHash, random });
-  const methods = composeMethods({ ...made, config, backupCodes });
+  const methods = composeMethods({
+    ...made,
+    config,
+    backupCodes,
+    digest,
+    codes: stores.codes,
+    factors: stores.factors,
+  });
   const factors = factorServices({
     ...made,
     factors: stores.factors,

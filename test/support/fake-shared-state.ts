@@ -8,6 +8,7 @@ import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
 import type { SqlExecutor } from '#src/adapters/sql/executor.ts';
 import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
+import { SqlIssuedCodes } from '#src/adapters/sql/issued-code-store.ts';
 import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
 import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
 import { composeServices, type ServiceDependencies } from '#src/compose/services.ts';
@@ -64,6 +65,7 @@ export function fakeSharedState(config: Config, file: AuditLog, limits: OutageLi
     stores: {
       attempts: new SqlAttemptStore(database),
       factors: new SqlFactorStore(database),
+      codes: new SqlIssuedCodes(database),
       signingKeys: new SqlSigningKeyStore(database),
       sessions: frontedSessions(new SqlSessionStore(database, box), new SqlSessionStore(memory, box), dependencies),
       challenges: frontedChallenges(new SqlChallengeStore(database), new SqlChallengeStore(memory), dependencies),
