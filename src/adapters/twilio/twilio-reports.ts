@@ -19,6 +19,8 @@ export class TwilioReports implements SmsReports {
   readonly #authToken: string;
 
   constructor(options: { readonly accountSid: string; readonly authToken: string }) {
+    if (options.authToken === '')
+      throw new RangeError('without the auth token every signature could be made by anybody');
     this.#accountSid = options.accountSid;
     this.#authToken = options.authToken;
   }
