@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import type { Caller } from '#src/domain/caller.ts';
 import { type Challenge, isTerminal, stateAt } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
 import { Fault } from '#src/domain/faults.ts';
@@ -13,8 +12,8 @@ import type { IssuedCodes } from '#src/ports/issued-codes.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { PushSender } from '#src/ports/senders.ts';
 import type { Deliveries } from '../challenges/deliveries.ts';
-import type { AnswerOutcome } from '../challenges/verification.ts';
-import type { ConfirmCommand, ConfirmedEnrollment } from '../factors/confirmation.ts';
+import type { Verification } from '../challenges/verification.ts';
+import type { Confirmation } from '../factors/confirmation.ts';
 import type {
   AnswerApproval,
   ApprovalOutcome,
@@ -42,21 +41,8 @@ export interface PushDeviceDependencies {
   readonly tickets: PushTickets;
   readonly numbers: PushNumbers;
   readonly secrets: PushSecrets;
-  readonly confirmation: {
-    confirm(caller: Caller, command: ConfirmCommand): Promise<ConfirmedEnrollment>;
-  };
-  readonly verification: {
-    /** As `answer`, for whom the proof itself speaks: no session is asked for. */
-    answerSigned(
-      caller: Caller,
-      command: {
-        readonly realm: string;
-        readonly challengeId: string;
-        readonly proof: PushProof;
-        readonly requestId: string;
-      },
-    ): Promise<AnswerOutcome>;
-  };
+  readonly confirmation: Pick<Confirmation, 'confirm'>;
+  readonly verification: Pick<Verification, 'answerAsDevice'>;
   readonly clock: Clock;
   /** That this sidecar serves. */
   readonly realms: readonly string[];
@@ -120,7 +106,7 @@ export class PushDeviceService implements PushDevices {
     // A browser that got no answer sends the same bytes again, and gets the first answer.
     const requestId = `push:${createHash('sha256').update(signature).digest('base64url')}`;
     try {
-      const answered = await this.#deps.verification.answerSigned(caller, { realm, challengeId, proof, requestId });
+      const answered = await this.#deps.verification.answerAsDevice(caller, { realm, challengeId, proof, requestId });
       return answered.outcome === 'finished' ? outcomeOf(answered.challenge) : 'refused';
     } catch (error) {
       if (error instanceof Fault && REFUSALS.has(error.kind)) return 'refused';
