@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { CentralSubjectKeys } from '#src/adapters/audit/contract.ts';
 import { CentralAuditLog } from '#src/adapters/central/audit-log.ts';
 import { TrailDatabase } from '#src/adapters/central/database.ts';
+import { ErasureFollower } from '#src/adapters/central/erasure-follower.ts';
 import { PostgresFlushTarget } from '#src/adapters/central/flush-target.ts';
 import { Flusher } from '#src/adapters/central/flusher.ts';
 import { PostgresSubjectKeys } from '#src/adapters/central/subject-keys.ts';
@@ -69,6 +70,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
     findByRefs: (refs) => findingKeys.findByRefs(refs),
     refsOf: (realm, subject) => findingKeys.refsOf(realm, subject),
   };
+  let lookForErased = () => Promise.resolve();
   const trail = stack.use(
     await openLocalTrail({
       directory: config.data_dir,
@@ -80,6 +82,8 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
       subjectKeys,
       flushTimeoutMs: FLUSH_TIMEOUT,
       keyTimeoutMs: postgres.read_timeout,
+      // Set below, before the first flush.
+      beforeKeysLeave: () => lookForErased(),
       log,
       onFatal: deps.onFatal,
     }),
@@ -132,6 +136,25 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
   stack.defer(() => room.stop());
   await room.start();
 
+  const plain = plainStores(
+    storeSql,
+    personKeys([makingKeys, findingKeys], () => void erasures.look().catch(() => {})),
+  );
+  const erasures = new ErasureFollower({
+    subjects: plain.subjects,
+    begin: () => trail.erasedThrough(),
+    async forget(erased) {
+      for (const keys of [makingKeys, findingKeys]) keys.forgetRefs(new Set(erased));
+      await findingKeys.destroy(await trail.forget(erased));
+    },
+    done: (through) => trail.forgotThrough(through),
+    clock,
+    log,
+  });
+  stack.defer(() => erasures.stop());
+  await erasures.start();
+  lookForErased = () => erasures.look();
+
   const flusher = newFlusher(
     deps,
     trail,
@@ -147,7 +170,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
   const opened = stack.move();
   return {
     stores: {
-      ...plainStores(storeSql, personKeys(makingKeys, findingKeys)),
+      ...plain,
       sessions: room.sessions,
       challenges: room.challenges,
     },
@@ -175,17 +198,23 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
 }
 
 /** The keys of persons are in the state database too; what is remembered of them is not. */
-function personKeys(...caches: readonly [making: PostgresSubjectKeys, finding: PostgresSubjectKeys]): PersonKeys {
-  const destroyed = (realm: string, subject: string) => {
+function personKeys(
+  caches: readonly [making: PostgresSubjectKeys, finding: PostgresSubjectKeys],
+  lookForErased: () => void,
+): PersonKeys {
+  const forget = (realm: string, subject: string) => {
     for (const cache of caches) cache.forget(realm, subject);
   };
   return {
     table: 'subject_keys',
     prepare: async (realm, subject) => {
-      destroyed(realm, subject);
+      forget(realm, subject);
       await caches[0].of(realm, subject);
     },
-    destroyed,
+    destroyed: (realm, subject) => {
+      forget(realm, subject);
+      lookForErased();
+    },
   };
 }
 

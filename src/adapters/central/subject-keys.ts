@@ -63,6 +63,18 @@ export class PostgresSubjectKeys implements CentralSubjectKeys {
     this.#opened.delete(`${realm}\n${subject}`);
   }
 
+  /** The same for persons who were erased elsewhere, by pseudonym. */
+  forgetRefs(erased: ReadonlySet<string>): void {
+    for (const [name, { key }] of this.#opened) if (erased.has(key.ref)) this.#opened.delete(name);
+  }
+
+  /** Destroys keys that came here after their person was erased. Takes the role of the state. */
+  async destroy(refs: readonly string[]): Promise<void> {
+    if (refs.length === 0) return;
+    const sql = 'DELETE FROM subject_keys WHERE ref IN (SELECT json_array_elements_text($1::json))';
+    await this.#ask(sql, JSON.stringify(refs));
+  }
+
   async #findOrMake(realm: string, subject: string): Promise<SubjectKey> {
     const { random, secrets } = this.#options;
     const made = { realm, subject, ref: base32(random.bytes(16)), key: random.bytes(32) };

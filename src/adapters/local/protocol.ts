@@ -87,6 +87,7 @@ export const PORT_METHODS: MethodTable = {
     status: true,
     stashedKeys: true,
     forget: true,
+    forgotThrough: true,
     erasedThrough: true,
     backlog: true,
     flushed: true,

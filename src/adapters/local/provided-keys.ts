@@ -1,4 +1,5 @@
 import type { SubjectKey, SubjectKeys } from '#src/adapters/audit/contract.ts';
+import { ErasedRefs } from '#src/adapters/audit/erased-refs.ts';
 import type { TrailKey } from './trail-keys.ts';
 
 export interface ProvidedKeysOptions {
@@ -13,6 +14,7 @@ export class ProvidedKeys implements SubjectKeys {
   readonly #options: ProvidedKeysOptions;
   /** By pseudonym, in order of use, the oldest first. */
   readonly #seen = new Map<string, SubjectKey>();
+  readonly #erased = new ErasedRefs();
   #present: readonly TrailKey[] = [];
 
   constructor(options: ProvidedKeysOptions) {
@@ -29,10 +31,16 @@ export class ProvidedKeys implements SubjectKeys {
   show(keys: readonly SubjectKey[]): void {
     for (const key of keys) {
       this.#seen.delete(key.ref);
-      this.#seen.set(key.ref, key);
+      if (!this.#erased.has(key.ref)) this.#seen.set(key.ref, key);
     }
     const excess = this.#seen.size - this.#options.maxCached;
     if (excess > 0) for (const ref of [...this.#seen.keys()].slice(0, excess)) this.#seen.delete(ref);
+  }
+
+  /** Of erased persons: what these seal cannot be read any more, whoever brings the keys. */
+  forget(refs: readonly string[]): void {
+    this.#erased.add(refs);
+    for (const ref of refs) this.#seen.delete(ref);
   }
 
   of(realm: string, subject: string): SubjectKey & { readonly isNew: boolean } {

@@ -79,6 +79,15 @@ export class SqliteSubjectKeys implements SubjectKeys {
     return [...new Set([...rows.map((row) => text(row, 'ref')), ...(known ? [known.ref] : [])])];
   }
 
+  /** The same for pseudonyms. */
+  destroyRefs(refs: readonly string[]): void {
+    for (const ref of refs) {
+      const known = this.#refs.get(ref);
+      if (known) this.#forget(known);
+      this.#options.transaction.run('DELETE FROM subjects WHERE ref = $1', ref);
+    }
+  }
+
   /** All there are, page by page; without their keys. */
   named(after: string, limit: number): readonly Pick<SubjectKey, 'realm' | 'subject' | 'ref'>[] {
     const sql = 'SELECT realm, subject, ref FROM subjects WHERE ref > $1 ORDER BY ref LIMIT $2';

@@ -5,7 +5,9 @@ import type {
   EventCommit,
   FlushSource,
 } from '#src/adapters/audit/contract.ts';
+import { HmacKeyedDigest } from '#src/adapters/secrets/keyed-digest.ts';
 import { systemRandom } from '#src/adapters/system.ts';
+import { ERASURE_MARK, markOf } from '#src/domain/erasure.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { Random } from '#src/ports/runtime.ts';
@@ -32,6 +34,11 @@ export interface LocalTrailOptions extends WorkerOptions {
   /** How long events may be without a word how their effect ended, until they are named as uncertain; 10 min if absent. */
   readonly maxOpenMs?: DurationMs;
   readonly random?: Random;
+  /**
+   * Called when keys that were made here have reached central storage, before they leave the local file: whoever follows
+   * erasures looks once more whether their person was erased on the way.
+   */
+  readonly beforeKeysLeave?: () => Promise<void>;
 }
 
 /** The trail of a sidecar whose state is elsewhere: on the local disk first, and from there to central storage. */
@@ -48,6 +55,15 @@ export interface LocalTrail extends AsyncDisposable {
    * central storage has, with an `audit.chain_damaged` event.
    */
   agree(central: ChainHead): Promise<Agreement>;
+  /**
+   * Persons were erased (pseudonyms and marks, see SubjectStore.erasuresAfter): no key of theirs is used, kept or brought
+   * to central storage from here any more. Answers pseudonyms of keys that were made here and may have got there all the
+   * same.
+   */
+  forget(erased: readonly string[]): Promise<readonly string[]>;
+  /** That is done, and all that comes of it, up to this position; kept for `erasedThrough` after the next start. */
+  forgotThrough(position: number): Promise<void>;
+  erasedThrough(): Promise<number>;
 }
 
 /**
@@ -64,7 +80,15 @@ export async function openLocalTrail(options: LocalTrailOptions): Promise<LocalT
   });
   const worker = remote(channel, 'trail');
   const keyTimeoutMs = options.keyTimeoutMs ?? 250;
-  const keys = new TrailKeys({ central, random, timeoutMs: keyTimeoutMs, maxCached, now: processMs });
+  const digest = new HmacKeyedDigest({ ring: options.keyRing });
+  const keys = new TrailKeys({
+    central,
+    random,
+    timeoutMs: keyTimeoutMs,
+    maxCached,
+    now: processMs,
+    markOf: (realm, subject) => Buffer.from(digest.digest(ERASURE_MARK, markOf(realm, subject))).toString('base64url'),
+  });
   const flushed = new FlushMark();
   const commit = new TrailCommit({
     worker,
@@ -98,12 +122,20 @@ export async function openLocalTrail(options: LocalTrailOptions): Promise<LocalT
       backlog: worker.backlog,
       flushed: async (backlog) => {
         const what = lastOf(backlog);
+        if (what.refs.length > 0) await options.beforeKeysLeave?.();
         flushed.moveTo(await worker.flushed(what));
         keys.uploaded(new Set(what.refs));
       },
     },
     localHead: worker.chainHead,
     agree: worker.agree,
+    forget: async (erased) => {
+      const made = keys.forget(new Set(erased));
+      const found = await worker.forget([...new Set([...erased, ...made])]);
+      return [...new Set([...made, ...found])];
+    },
+    forgotThrough: worker.forgotThrough,
+    erasedThrough: worker.erasedThrough,
     [Symbol.asyncDispose]: async () => {
       await commit.drained(timeoutMs);
       await channel.close();

@@ -1,4 +1,5 @@
 import type { CentralSubjectKeys, SubjectKey } from '#src/adapters/audit/contract.ts';
+import { ErasedRefs } from '#src/adapters/audit/erased-refs.ts';
 import { isPersonal } from '#src/adapters/audit/record.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import { base32 } from '#src/domain/ids.ts';
@@ -20,6 +21,8 @@ export interface TrailKeysOptions {
   readonly maxCached: number;
   /** Monotonic milliseconds. */
   readonly now: () => number;
+  /** Stands for a person in the log of erasures, where a key was made that central storage knows nothing of. */
+  readonly markOf: (realm: string, subject: string) => string;
 }
 
 interface Known {
@@ -33,6 +36,8 @@ const FRESH_MS = 5 * 60_000;
 const RETRY_MS = 5_000;
 /** Questions under way at once; who comes later gets a provisional key. */
 const MAX_ASKING = 1_024;
+/** Keys made here of which is remembered whose they are, also once central storage has them. */
+const MAX_MADE = 10_000;
 
 /**
  * The keys of persons, ahead of their events: from memory, from central storage, or, where that does not answer in time,
@@ -43,6 +48,9 @@ export class TrailKeys {
   /** In order of use, the oldest first. */
   readonly #known = new Map<string, Known>();
   readonly #asking = new Map<string, Promise<void>>();
+  /** Marks by the pseudonyms of keys that were made here; the oldest first. */
+  readonly #made = new Map<string, string>();
+  readonly #erased = new ErasedRefs();
 
   constructor(options: TrailKeysOptions) {
     this.#options = options;
@@ -63,7 +71,22 @@ export class TrailKeys {
 
   /** Keys that wait on disk since before this start. */
   adopt(stashed: readonly SubjectKey[]): void {
-    for (const key of stashed) this.#remember(nameOf(key.realm, key.subject), { ...key, provisional: true }, 0);
+    for (const key of stashed) {
+      this.#noteMade(key);
+      this.#remember(nameOf(key.realm, key.subject), { ...key, provisional: true }, 0);
+    }
+  }
+
+  /**
+   * Of erased persons, by pseudonym or mark: from now on their events get other keys. Answers the pseudonyms of those that
+   * were made here, which central storage may not have seen, or may see only now.
+   */
+  forget(erased: ReadonlySet<string>): readonly string[] {
+    this.#erased.add(erased);
+    const made = [...this.#made].flatMap(([ref, mark]) => (erased.has(mark) ? [ref] : []));
+    this.#erased.add(made);
+    for (const [name, { key }] of this.#known) if (this.#erased.has(key.ref)) this.#known.delete(name);
+    return made;
   }
 
   /** Central storage has these now. */
@@ -96,6 +119,7 @@ export class TrailKeys {
     if (found) return found.key;
     const { random, now } = this.#options;
     const key = { realm, subject, ref: base32(random.bytes(16)), key: random.bytes(32), provisional: true };
+    this.#noteMade(key);
     this.#remember(name, key, now() + RETRY_MS);
     return key;
   }
@@ -112,13 +136,22 @@ export class TrailKeys {
   async #askNow(name: string, realm: string, subject: string): Promise<void> {
     const { central, now } = this.#options;
     try {
-      const key = await central.of(realm, subject);
+      let key = await central.of(realm, subject);
+      // It was on its way when the person was erased.
+      if (this.#erased.has(key.ref)) key = await central.of(realm, subject);
+      if (this.#erased.has(key.ref)) return;
       this.#remember(name, { ...key, provisional: false }, now() + FRESH_MS);
     } catch {
       // The breaker in front of the database tells of the outage.
       const known = this.#known.get(name);
       if (known) known.askAgainAt = now() + RETRY_MS;
     }
+  }
+
+  #noteMade({ realm, subject, ref }: SubjectKey): void {
+    this.#made.set(ref, this.#options.markOf(realm, subject));
+    const [oldest] = this.#made.keys();
+    if (this.#made.size > MAX_MADE && oldest !== undefined) this.#made.delete(oldest);
   }
 
   #remember(name: string, key: TrailKey, askAgainAt: number): void {

@@ -38,6 +38,15 @@ export interface TrailPort extends Pick<AuditLog, 'head' | 'verify' | 'exportPag
     keys: readonly SubjectKey[],
   ): Promise<readonly Positioned[]>;
   stashedKeys(): Promise<readonly SubjectKey[]>;
+  /**
+   * Persons were erased: pseudonyms and marks. Their keys leave the files for good; answers the pseudonyms of those found
+   * by mark.
+   */
+  forget(erased: readonly string[]): Promise<readonly string[]>;
+  /** The log of erasures is done with up to here; kept for the next start. */
+  forgotThrough(position: number): Promise<void>;
+  /** What `forgotThrough` was last told; 0 for nothing. */
+  erasedThrough(): Promise<number>;
   backlog(limit: number): Promise<Backlog>;
   /** Answers what central storage has of the present chain. */
   flushed(what: Flushed): Promise<FlushedPositions>;

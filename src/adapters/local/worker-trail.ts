@@ -4,11 +4,13 @@ import type { Backlog, FlushedFile, FlushedThrough } from '#src/adapters/audit/c
 import { openFlushedFile } from '#src/adapters/audit/flushed-file.ts';
 import { unavailable } from '#src/adapters/audit/unavailable.ts';
 import { deriveSeed } from '#src/adapters/secrets/key-ring.ts';
+import { HmacKeyedDigest } from '#src/adapters/secrets/keyed-digest.ts';
 import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
 import { systemClock, systemRandom } from '#src/adapters/system.ts';
 import type { ChainRow } from '#src/ports/audit.ts';
 import { BacklogKeys } from './backlog-keys.ts';
 import { DirectoryLock } from './directory-lock.ts';
+import { ErasedPersons } from './erased-persons.ts';
 import { verifyInSteps } from './local-audit-log.ts';
 import { processMs, type TrailSettings } from './protocol.ts';
 import { ProvidedKeys } from './provided-keys.ts';
@@ -33,6 +35,7 @@ interface Parts {
   readonly backlogKeys: BacklogKeys;
   readonly writer: TrailWriter;
   readonly release: TrailRelease;
+  readonly erased: ErasedPersons;
 }
 
 /**
@@ -89,6 +92,8 @@ export async function openWorkerTrail(options: WorkerStorageOptions, settings: T
   });
   opened.defer(() => release.stop());
 
+  const digest = new HmacKeyedDigest({ ring: keyRing });
+  const erased = new ErasedPersons({ audit, keys, backlogKeys, past, transaction, digest, log });
   const tidy = () => {
     writer.bringInLine();
     const forgotten = writer.openSince(processMs() - settings.maxOpenMs);
@@ -96,13 +101,14 @@ export async function openWorkerTrail(options: WorkerStorageOptions, settings: T
     if (forgotten.length > 0) writer.revoke(forgotten).catch(() => {});
     mark.save(writer.mark());
     release.begin();
+    erased.scrub();
   };
   tidy();
   const timers = [setInterval(tidy, MARK_MS), setInterval(() => audit.checkpoint(now()), options.checkpointMs)];
   opened.defer(() => timers.forEach(clearInterval));
   const files = opened.move();
   return {
-    ports: { trail: trailPort({ audit, keys, backlogKeys, writer, release }) },
+    ports: { trail: trailPort({ audit, keys, backlogKeys, writer, release, erased }) },
     close: async () => {
       await writer.drained();
       mark.save(writer.mark());
@@ -111,7 +117,7 @@ export async function openWorkerTrail(options: WorkerStorageOptions, settings: T
   };
 }
 
-function trailPort({ audit, keys, backlogKeys, writer, release }: Parts): TrailPort {
+function trailPort({ audit, keys, backlogKeys, writer, release, erased }: Parts): TrailPort {
   return {
     take: (events, provided, token) => {
       backlogKeys.note(provided);
@@ -132,6 +138,9 @@ function trailPort({ audit, keys, backlogKeys, writer, release }: Parts): TrailP
     exportPage: async (range, cursor) => await audit.exportPage(range, cursor),
     status: async () => audit.status(),
     stashedKeys: async () => audit.stashedKeys(),
+    forget: async (persons) => erased.forget(persons),
+    forgotThrough: async (position) => erased.forgotThrough(position),
+    erasedThrough: async () => erased.through,
     backlog: (limit) => backlogOf(audit, backlogKeys, limit),
     flushed: async ({ through, anchored, refs }) => {
       const positions = audit.noteFlushed(flushedThrough(through, anchored), refs);

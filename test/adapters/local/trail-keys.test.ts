@@ -9,7 +9,14 @@ import { REALM } from '../../support/store-samples.ts';
 function bench({ maxCached = 100 } = {}) {
   const central = new MemoryCentral();
   let now = 0;
-  const keys = new TrailKeys({ central, random: new SeededRandom('keys'), timeoutMs: 30, maxCached, now: () => now });
+  const keys = new TrailKeys({
+    central,
+    random: new SeededRandom('keys'),
+    timeoutMs: 30,
+    maxCached,
+    now: () => now,
+    markOf: (realm, subject) => `mark of ${realm} ${subject}`,
+  });
   const of = async (subject: string) => {
     const [key] = await keys.keysOf([presentEvent('session.created', { subject })]);
     if (!key) throw new Error('no key');
@@ -109,5 +116,53 @@ describe('keys ahead of their events', () => {
     expect(central.asked).toEqual(['a', 'b', 'c']);
     await of('b');
     expect(central.asked).toEqual(['a', 'b', 'c', 'b']);
+  });
+});
+
+describe('keys of erased persons', () => {
+  it('are used no more: the next event asks anew', async () => {
+    const { central, keys, of } = bench();
+    const old = await of('kim');
+    const other = await of('lee');
+    central.subjectKeys.delete(old.ref);
+    expect(keys.forget(new Set([old.ref]))).toEqual([]);
+    const next = await of('kim');
+    expect(next.ref).not.toBe(old.ref);
+    expect(next.provisional).toBe(false);
+    expect((await of('lee')).ref).toBe(other.ref);
+  });
+
+  it('are found by mark where they were made here, also once central storage has them', async () => {
+    const { central, keys, of } = bench();
+    central.condition = 'down';
+    const made = await of('kim');
+    expect(made.provisional).toBe(true);
+    keys.uploaded(new Set([made.ref]));
+    central.condition = 'up';
+    expect(keys.forget(new Set([`mark of ${REALM} kim`]))).toEqual([made.ref]);
+    expect((await of('kim')).ref).not.toBe(made.ref);
+  });
+
+  it('are found by mark where they waited on disk since an earlier life', async () => {
+    const { keys, of } = bench();
+    const stashed = { realm: REALM, subject: 'kim', ref: 'ref-of-kim', key: new Uint8Array(32) };
+    keys.adopt([stashed]);
+    expect((await of('kim')).ref).toBe('ref-of-kim');
+    expect(keys.forget(new Set([`mark of ${REALM} kim`]))).toEqual(['ref-of-kim']);
+    expect((await of('kim')).ref).not.toBe('ref-of-kim');
+  });
+
+  it('are not kept when the answer was on its way as the person was erased', async () => {
+    const { central, keys, of } = bench();
+    const old = await central.of(REALM, 'kim');
+    const { promise, resolve } = Promise.withResolvers<SubjectKey>();
+    const answers = [promise];
+    const { of: ask } = central;
+    central.of = (realm, subject) => answers.shift() ?? ask.call(central, realm, subject);
+    const asked = of('kim');
+    central.subjectKeys.delete(old.ref);
+    keys.forget(new Set([old.ref]));
+    resolve(old);
+    expect((await asked).ref).not.toBe(old.ref);
   });
 });
