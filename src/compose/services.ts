@@ -3,32 +3,32 @@ import type { BudgetLimits } from '#src/domain/failure-budget.ts';
 import type { Policy } from '#src/domain/policy.ts';
 import { decide } from '#src/domain/policy-decision.ts';
 import { DAY, SECOND } from '#src/domain/time.ts';
-import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
-import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Locator, UserAgentParser } from '#src/ports/devices.ts';
-import type { FactorStore } from '#src/ports/factor-store.ts';
-import type { IssuedCodes } from '#src/ports/issued-codes.ts';
 import type { ReceiptTokens } from '#src/ports/receipt-tokens.ts';
 import type { Clock, KeyedDigest, Random, SecretBox, SlowHash } from '#src/ports/runtime.ts';
-import type { SessionStore } from '#src/ports/session-store.ts';
 import type { Signals } from '#src/ports/signals.ts';
-import type { SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
 import { AuditReader } from '#src/services/audit-reader.ts';
 import { ChallengeEngine } from '#src/services/challenges/challenge-engine.ts';
 import { Receipts } from '#src/services/challenges/receipts.ts';
 import type { OutageGate } from '#src/services/contracts.ts';
+import { DeviceLogins } from '#src/services/devices/device-logins.ts';
+import { TrustedDevices } from '#src/services/devices/trusted-devices.ts';
 import { BackupCodeSets } from '#src/services/factors/backup-code-sets.ts';
 import { type FactorServices, factorServices } from '#src/services/factors/factors.ts';
 import { Lanes } from '#src/services/lanes.ts';
 import type { MethodRegistry } from '#src/services/methods/registry.ts';
+import { NotMe } from '#src/services/notices/not-me.ts';
+import { NotMeLinks } from '#src/services/notices/not-me-links.ts';
 import { Operations } from '#src/services/operations.ts';
 import { PageTokens } from '#src/services/page-tokens.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
 import { Sessions } from '#src/services/sessions/sessions.ts';
 import type { Trail } from '#src/services/trail.ts';
 import { composeMethods } from './methods.ts';
+import { composeNotices } from './notices.ts';
+import type { Storage } from './storage.ts';
 
 /** How long a request id is remembered: longer than any client retries. */
 const REQUEST_TTL = DAY;
@@ -44,14 +44,7 @@ const MAX_WAITING_PROOFS = 256;
 export interface ServiceDependencies {
   readonly config: Config;
   readonly policy: Policy;
-  readonly stores: {
-    readonly challenges: ChallengeStore;
-    readonly attempts: AttemptStore;
-    readonly factors: FactorStore;
-    readonly codes: IssuedCodes;
-    readonly sessions: SessionStore;
-    readonly signingKeys: SigningKeyStore;
-  };
+  readonly stores: Storage['stores'];
   readonly audit: AuditLog;
   readonly outages: OutageGate;
   readonly trail: Trail;
@@ -75,6 +68,9 @@ export interface Services {
   readonly engine: ChallengeEngine;
   readonly receipts: Receipts;
   readonly operations: Operations;
+  readonly devices: TrustedDevices;
+  /** What follows when a person says that a change was not theirs. */
+  readonly notMe: NotMe;
   readonly auditReader: AuditReader;
   /** Begins the sweeps. */
   start(): void;
@@ -172,6 +168,13 @@ export function composeServices(deps: ServiceDependencies): Services {
     sessions: authority,
     receipts,
     checker: factors.checker,
+    devices: new DeviceLogins({
+      ...made,
+      devices: stores.devices,
+      digest,
+      enabled: config.trusted_devices.enabled,
+      graceMs: config.trusted_devices.grace,
+    }),
     claims,
     decide,
     lanes,
@@ -187,13 +190,37 @@ export function composeServices(deps: ServiceDependencies): Services {
       sweepMs,
     },
   });
+  const devices = new TrustedDevices({ ...made, devices: stores.devices, secrets: box });
+  const links = new NotMeLinks({
+    box,
+    clock,
+    lifeMs: config.notices.not_me_life,
+    publicUrl: config.listeners.public.url,
+  });
+  const notices = composeNotices({ ...made, config, outbox: stores.notices, sms: undefined, links });
+  const unfollow = notices ? deps.audit.onAppend((written) => notices.noted(written)) : () => {};
+  const { attempts, subjects } = stores;
+  const { endings } = sessions;
   return {
     sessions,
     factors,
     methods,
     engine,
     receipts,
-    operations: new Operations({ attempts: stores.attempts, trail }),
+    operations: new Operations({
+      ...made,
+      attempts,
+      subjects,
+      factors: stores.factors,
+      sessions: stores.sessions,
+      endings,
+      claims,
+      secrets: box,
+      digest,
+      passLifeMs: config.privacy.pass_life,
+    }),
+    devices,
+    notMe: new NotMe({ ...made, links, attempts, factors: stores.factors, devices, endings }),
     auditReader: new AuditReader({
       audit: deps.audit,
       clock,
@@ -204,9 +231,11 @@ export function composeServices(deps: ServiceDependencies): Services {
     start() {
       sessions.start();
       engine.expiry.start();
+      notices?.start();
     },
     async stop() {
-      await Promise.all([sessions.stop(), engine.expiry.stop()]);
+      unfollow();
+      await Promise.all([sessions.stop(), engine.expiry.stop(), notices?.stop()]);
     },
   };
 }

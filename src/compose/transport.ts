@@ -23,6 +23,7 @@ import { GrpcServer } from '#src/transport/grpc/grpc-server.ts';
 import { adminHandlers } from '#src/transport/handlers/admin.ts';
 import { auditHandlers } from '#src/transport/handlers/audit.ts';
 import { challengeHandlers } from '#src/transport/handlers/challenges.ts';
+import { deviceHandlers } from '#src/transport/handlers/devices.ts';
 import { factorHandlers } from '#src/transport/handlers/factors.ts';
 import { sessionHandlers } from '#src/transport/handlers/sessions.ts';
 import { HealthService } from '#src/transport/health/health.ts';
@@ -79,7 +80,10 @@ export function composeTransport(deps: TransportDependencies): Transport {
     [
       mount(SessionService, sessionHandlers({ sessions: services.sessions, realms })),
       mount(ChallengeService, challengeHandlers({ ...services.engine, realms })),
-      mount(FactorService, factorHandlers({ factors: services.factors, qr, realms, log })),
+      mount(FactorService, {
+        ...factorHandlers({ factors: services.factors, qr, realms, log }),
+        ...deviceHandlers({ devices: services.devices, realms }),
+      }),
       mount(AuditService, auditHandlers({ reader: services.auditReader, realms })),
       mount(AdminService, adminHandlers({ operations: services.operations, outages, realms, info: about(deps) })),
       health.mounted,

@@ -4,13 +4,10 @@ import { MemorySignals } from '#src/adapters/memory/signals.ts';
 import { createKeyRing } from '#src/adapters/secrets/key-ring.ts';
 import { HmacKeyedDigest } from '#src/adapters/secrets/keyed-digest.ts';
 import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
-import { SqlAttemptStore } from '#src/adapters/sql/attempt-store.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
 import type { SqlExecutor } from '#src/adapters/sql/executor.ts';
-import { SqlFactorStore } from '#src/adapters/sql/factor-store.ts';
-import { SqlIssuedCodes } from '#src/adapters/sql/issued-code-store.ts';
 import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
-import { SqlSigningKeyStore } from '#src/adapters/sql/signing-key-store.ts';
+import { plainStores } from '#src/adapters/sql/stores.ts';
 import { composeServices, type ServiceDependencies } from '#src/compose/services.ts';
 import { policyFrom } from '#src/config/policy.ts';
 import type { Config } from '#src/config/schema.ts';
@@ -31,6 +28,7 @@ import { buildEndpoints } from '#src/transport/endpoint.ts';
 import { adminHandlers } from '#src/transport/handlers/admin.ts';
 import { auditHandlers } from '#src/transport/handlers/audit.ts';
 import { challengeHandlers } from '#src/transport/handlers/challenges.ts';
+import { deviceHandlers } from '#src/transport/handlers/devices.ts';
 import { factorHandlers } from '#src/transport/handlers/factors.ts';
 import { sessionHandlers } from '#src/transport/handlers/sessions.ts';
 import { HandlerCalls } from './api-calls.ts';
@@ -63,10 +61,7 @@ export function fakeSharedState(config: Config, file: AuditLog, limits: OutageLi
     config,
     policy,
     stores: {
-      attempts: new SqlAttemptStore(database),
-      factors: new SqlFactorStore(database),
-      codes: new SqlIssuedCodes(database),
-      signingKeys: new SqlSigningKeyStore(database),
+      ...plainStores(database, { table: 'subjects' }),
       sessions: frontedSessions(new SqlSessionStore(database, box), new SqlSessionStore(memory, box), dependencies),
       challenges: frontedChallenges(new SqlChallengeStore(database), new SqlChallengeStore(memory), dependencies),
     },
@@ -88,12 +83,15 @@ export function fakeSharedState(config: Config, file: AuditLog, limits: OutageLi
   const services = composeServices(deps);
   const realms = { names: new Set(config.realms), defaultRealm: config.realms[0] ?? '' };
   const info = { version: '1', startedAt: clock.now(), mfaEnabled: true, methods: [], chainId: async () => 'chn_1' };
-  const { operations, sessions, engine, factors, auditReader } = services;
+  const { operations, sessions, engine, factors, devices, auditReader } = services;
   const endpoints = buildEndpoints(
     [
       mount(SessionService, sessionHandlers({ sessions, realms })),
       mount(ChallengeService, challengeHandlers({ ...engine, realms })),
-      mount(FactorService, factorHandlers({ factors, qr: { render: async () => ({}) }, realms, log })),
+      mount(FactorService, {
+        ...factorHandlers({ factors, qr: { render: async () => ({}) }, realms, log }),
+        ...deviceHandlers({ devices, realms }),
+      }),
       mount(AuditService, auditHandlers({ reader: auditReader, realms })),
       mount(AdminService, adminHandlers({ operations, outages, realms, info })),
     ],

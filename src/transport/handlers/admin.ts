@@ -8,7 +8,7 @@ import type { Handlers } from '../call.ts';
 import { methodToProto, type Realms, realmOf } from '../mapping/common.ts';
 
 export interface AdminHandlerDependencies {
-  readonly operations: Operations;
+  readonly operations: Pick<Operations, 'reset' | 'unlock'>;
   readonly outages: Pick<Outages, 'mode' | 'degraded' | 'dependencies'>;
   readonly realms: Realms;
   readonly info: {
@@ -24,9 +24,15 @@ const MODES = { embedded: RunMode.EMBEDDED, shared: RunMode.SHARED, degraded: Ru
 
 export function adminHandlers(
   deps: AdminHandlerDependencies,
-): Pick<Handlers<typeof AdminService>, 'unlockSubject' | 'getInfo'> {
+): Pick<Handlers<typeof AdminService>, 'resetSubject' | 'unlockSubject' | 'getInfo'> {
   const { operations, outages, realms, info } = deps;
   return {
+    async resetSubject(request, call) {
+      const { subject, reason, requestId } = request;
+      const realm = realmOf(realms, request.realm);
+      const { pass, expiresAt } = await operations.reset(call.caller, { realm, subject, reason, requestId });
+      return { temporaryPass: pass, expireTime: timestampFromMs(expiresAt) };
+    },
     unlockSubject: (request, call) =>
       operations.unlock(call.caller, realmOf(realms, request.realm), request.subject, request.reason),
     async getInfo() {

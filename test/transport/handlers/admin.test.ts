@@ -2,13 +2,11 @@ import { create, type MessageInitShape, type MessageShape, toJson } from '@bufbu
 import { describe, expect, it } from 'vitest';
 import { GetInfoRequestSchema, GetInfoResponseSchema } from '#src/gen/sallyport/v1/admin_pb.js';
 import type { DependencyName } from '#src/ports/dependencies.ts';
-import { Operations } from '#src/services/operations.ts';
 import { Trail } from '#src/services/trail.ts';
 import type { CallContext } from '#src/transport/call.ts';
 import { adminHandlers } from '#src/transport/handlers/admin.ts';
 import { ManualClock } from '../../support/clock.ts';
 import { outageWorld } from '../../support/fake-dependencies.ts';
-import { MemoryAttemptStore, MemoryChallengeState } from '../../support/memory-challenge-store.ts';
 import { SeededRandom } from '../../support/random.ts';
 import { RecordingAudit } from '../../support/recording-audit.ts';
 import { CountingMetrics, RecordingLog } from '../../support/recording-telemetry.ts';
@@ -23,6 +21,8 @@ const CALL: CallContext = {
   remainingMs: () => 1_000,
 };
 
+const unasked = () => Promise.reject(new Error('GetInfo does nothing to anybody'));
+
 function served(names: readonly DependencyName[]) {
   const clock = new ManualClock(Date.UTC(2026, 0, 15, 12, 0, 0));
   const metrics = new CountingMetrics();
@@ -32,7 +32,7 @@ function served(names: readonly DependencyName[]) {
   const trail = new Trail({ audit, clock, random, metrics, log, foldMs: 1_000, maxFolding: 10 });
   const { dependencies, outages } = outageWorld({ trail, clock, metrics, log }, names);
   const handlers = adminHandlers({
-    operations: new Operations({ attempts: new MemoryAttemptStore(new MemoryChallengeState()), trail }),
+    operations: { reset: unasked, unlock: unasked },
     outages,
     realms: { names: new Set(['default', 'shop']), defaultRealm: 'default' },
     info: {
