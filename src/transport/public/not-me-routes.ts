@@ -2,7 +2,7 @@ import type { NotMe } from './contract.ts';
 import type { jsonApi } from './json-api.ts';
 import type { Route } from './router.ts';
 
-const MAX_TOKEN = 1_024;
+const MAX_TOKEN = 2_048;
 
 /**
  * The link "this was not me". The token is in the part of the link that browsers send nowhere; the page posts it. To look
