@@ -2,7 +2,7 @@ import type { Config } from '#src/config/schema.ts';
 import type { BudgetLimits } from '#src/domain/failure-budget.ts';
 import type { Policy } from '#src/domain/policy.ts';
 import { decide } from '#src/domain/policy-decision.ts';
-import { DAY, SECOND } from '#src/domain/time.ts';
+import { DAY, MINUTE, SECOND } from '#src/domain/time.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { Locator, UserAgentParser } from '#src/ports/devices.ts';
 import type { ReceiptTokens } from '#src/ports/receipt-tokens.ts';
@@ -11,18 +11,21 @@ import type { Signals } from '#src/ports/signals.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
 import { AuditReader } from '#src/services/audit-reader.ts';
 import { ChallengeEngine } from '#src/services/challenges/challenge-engine.ts';
+import { Deliveries } from '#src/services/challenges/deliveries.ts';
 import { Receipts } from '#src/services/challenges/receipts.ts';
 import type { OutageGate } from '#src/services/contracts.ts';
 import { DeviceLogins } from '#src/services/devices/device-logins.ts';
 import { TrustedDevices } from '#src/services/devices/trusted-devices.ts';
 import { BackupCodeSets } from '#src/services/factors/backup-code-sets.ts';
 import { type FactorServices, factorServices } from '#src/services/factors/factors.ts';
+import { Housekeeping } from '#src/services/housekeeping.ts';
 import { Lanes } from '#src/services/lanes.ts';
 import type { MethodRegistry } from '#src/services/methods/registry.ts';
 import { NotMe } from '#src/services/notices/not-me.ts';
 import { NotMeLinks } from '#src/services/notices/not-me-links.ts';
 import { Operations } from '#src/services/operations.ts';
 import { PageTokens } from '#src/services/page-tokens.ts';
+import { type PrivacyServices, privacyServices } from '#src/services/privacy/privacy.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
 import { Sessions } from '#src/services/sessions/sessions.ts';
 import type { Trail } from '#src/services/trail.ts';
@@ -32,9 +35,8 @@ import type { Storage } from './storage.ts';
 
 /** How long a request id is remembered: longer than any client retries. */
 const REQUEST_TTL = DAY;
-/** Longer than any receipt, challenge or request id can be of use. */
-const KEEP_CHALLENGES = 2 * DAY;
-const KEEP_SESSIONS = 30 * DAY;
+/** How often to look for what is long over. */
+const TIDY_EVERY = 10 * MINUTE;
 /** How often to look for what a crash left overdue. Where many share a database, each has to ask less often. */
 const SWEEP_ALONE = 5 * SECOND;
 const SWEEP_SHARED = 30 * SECOND;
@@ -71,6 +73,7 @@ export interface Services {
   readonly devices: TrustedDevices;
   /** What follows when a person says that a change was not theirs. */
   readonly notMe: NotMe;
+  readonly privacy: PrivacyServices;
   readonly auditReader: AuditReader;
   /** Begins the sweeps. */
   start(): void;
@@ -113,7 +116,7 @@ export function composeServices(deps: ServiceDependencies): Services {
       cacheEntries: config.sessions.cache_size,
       flushMs: config.sessions.touch_interval,
       sweepMs,
-      retentionMs: KEEP_SESSIONS,
+      retentionMs: config.privacy.session_retention,
       heartbeatMs: config.challenge.heartbeat,
       reactions: {
         ADDRESS_CHANGED: config.sessions.risk.address_changed,
@@ -131,9 +134,11 @@ export function composeServices(deps: ServiceDependencies): Services {
   });
   const authority = sessions.validation;
   const backupCodes = new BackupCodeSets({ factors: stores.factors, digest, slowHash: deps.slowHash, random });
+  const deliveries = new Deliveries({ ...made, challenges: stores.challenges });
   const methods = composeMethods({
     ...made,
     config,
+    deliveries,
     backupCodes,
     digest,
     codes: stores.codes,
@@ -168,6 +173,9 @@ export function composeServices(deps: ServiceDependencies): Services {
     sessions: authority,
     receipts,
     checker: factors.checker,
+    methods,
+    deliveries,
+    rubbish: [stores.codes, stores.ledger, stores.devices],
     devices: new DeviceLogins({
       ...made,
       devices: stores.devices,
@@ -186,7 +194,7 @@ export function composeServices(deps: ServiceDependencies): Services {
       heartbeatMs: config.challenge.heartbeat,
       maxStreamsPerSubject: MAX_STREAMS_PER_SUBJECT,
       maxStreams: config.limits.max_streams,
-      keepMs: KEEP_CHALLENGES,
+      keepMs: config.privacy.challenge_retention,
       sweepMs,
     },
   });
@@ -199,7 +207,20 @@ export function composeServices(deps: ServiceDependencies): Services {
   });
   const notices = composeNotices({ ...made, config, outbox: stores.notices, sms: undefined, links });
   const unfollow = notices ? deps.audit.onAppend((written) => notices.noted(written)) : () => {};
-  const { attempts, subjects } = stores;
+  const { attempts, subjects, consents, records, codes, ledger } = stores;
+  const housekeeping = new Housekeeping({
+    ...made,
+    everyMs: TIDY_EVERY,
+    chores: [
+      { what: 'codes', keepMs: 0, purge: (before, limit) => codes.purge(before, limit) },
+      { what: 'sends', keepMs: 0, purge: (before, limit) => ledger.purge(before, limit) },
+      {
+        what: 'trusted devices',
+        keepMs: config.privacy.session_retention,
+        purge: (before, limit) => stores.devices.purge(before, limit),
+      },
+    ],
+  });
   const { endings } = sessions;
   return {
     sessions,
@@ -221,6 +242,21 @@ export function composeServices(deps: ServiceDependencies): Services {
     }),
     devices,
     notMe: new NotMe({ ...made, links, attempts, factors: stores.factors, devices, endings }),
+    privacy: privacyServices({
+      ...made,
+      consents,
+      factors: stores.factors,
+      sessions: stores.sessions,
+      attempts,
+      subjects,
+      records,
+      devices: stores.devices,
+      audit: deps.audit,
+      endings,
+      claims,
+      digest,
+      maxBytes: config.privacy.max_export,
+    }),
     auditReader: new AuditReader({
       audit: deps.audit,
       clock,
@@ -231,11 +267,12 @@ export function composeServices(deps: ServiceDependencies): Services {
     start() {
       sessions.start();
       engine.expiry.start();
+      housekeeping.start();
       notices?.start();
     },
     async stop() {
       unfollow();
-      await Promise.all([sessions.stop(), engine.expiry.stop(), notices?.stop()]);
+      await Promise.all([sessions.stop(), engine.expiry.stop(), housekeeping.stop(), notices?.stop()]);
     },
   };
 }

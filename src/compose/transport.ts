@@ -9,6 +9,7 @@ import { AdminService } from '#src/gen/sallyport/v1/admin_pb.js';
 import { AuditService } from '#src/gen/sallyport/v1/audit_pb.js';
 import { ChallengeService } from '#src/gen/sallyport/v1/challenge_pb.js';
 import { FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
+import { PrivacyService } from '#src/gen/sallyport/v1/privacy_pb.js';
 import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { Clock } from '#src/ports/runtime.ts';
@@ -25,6 +26,7 @@ import { auditHandlers } from '#src/transport/handlers/audit.ts';
 import { challengeHandlers } from '#src/transport/handlers/challenges.ts';
 import { deviceHandlers } from '#src/transport/handlers/devices.ts';
 import { factorHandlers } from '#src/transport/handlers/factors.ts';
+import { privacyHandlers } from '#src/transport/handlers/privacy.ts';
 import { sessionHandlers } from '#src/transport/handlers/sessions.ts';
 import { HealthService } from '#src/transport/health/health.ts';
 import { Listener, tokenCheck } from '#src/transport/identity.ts';
@@ -85,6 +87,7 @@ export function composeTransport(deps: TransportDependencies): Transport {
         ...deviceHandlers({ devices: services.devices, realms }),
       }),
       mount(AuditService, auditHandlers({ reader: services.auditReader, realms })),
+      mount(PrivacyService, privacyHandlers({ privacy: services.privacy, realms })),
       mount(AdminService, adminHandlers({ operations: services.operations, outages, realms, info: about(deps) })),
       health.mounted,
       ...(config.reflection ? reflection([...API_SERVICES, Health]) : []),

@@ -18,6 +18,7 @@ import { AdminService } from '#src/gen/sallyport/v1/admin_pb.js';
 import { AuditService } from '#src/gen/sallyport/v1/audit_pb.js';
 import { ChallengeService } from '#src/gen/sallyport/v1/challenge_pb.js';
 import { FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
+import { PrivacyService } from '#src/gen/sallyport/v1/privacy_pb.js';
 import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
@@ -30,6 +31,7 @@ import { auditHandlers } from '#src/transport/handlers/audit.ts';
 import { challengeHandlers } from '#src/transport/handlers/challenges.ts';
 import { deviceHandlers } from '#src/transport/handlers/devices.ts';
 import { factorHandlers } from '#src/transport/handlers/factors.ts';
+import { privacyHandlers } from '#src/transport/handlers/privacy.ts';
 import { sessionHandlers } from '#src/transport/handlers/sessions.ts';
 import { HandlerCalls } from './api-calls.ts';
 import { ManualClock } from './clock.ts';
@@ -83,7 +85,7 @@ export function fakeSharedState(config: Config, file: AuditLog, limits: OutageLi
   const services = composeServices(deps);
   const realms = { names: new Set(config.realms), defaultRealm: config.realms[0] ?? '' };
   const info = { version: '1', startedAt: clock.now(), mfaEnabled: true, methods: [], chainId: async () => 'chn_1' };
-  const { operations, sessions, engine, factors, devices, auditReader } = services;
+  const { operations, sessions, engine, factors, devices, privacy, auditReader } = services;
   const endpoints = buildEndpoints(
     [
       mount(SessionService, sessionHandlers({ sessions, realms })),
@@ -93,6 +95,7 @@ export function fakeSharedState(config: Config, file: AuditLog, limits: OutageLi
         ...deviceHandlers({ devices, realms }),
       }),
       mount(AuditService, auditHandlers({ reader: auditReader, realms })),
+      mount(PrivacyService, privacyHandlers({ privacy, realms })),
       mount(AdminService, adminHandlers({ operations, outages, realms, info })),
     ],
     new CountingRpcMetrics(),

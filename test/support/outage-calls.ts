@@ -91,6 +91,25 @@ export async function prepareOutageCalls(api: ApiCalls, rpc: string, options: Pr
     return answer.result.value.receipt?.token ?? '';
   };
 
+  const remember = async () => {
+    const { challenge } = await api.unary(ChallengeService.method.openChallenge, {
+      subject: ann,
+      purpose: ChallengePurpose.LOGIN,
+      sensitivity: Sensitivity.CRITICAL,
+    });
+    const answer = await api.unary(ChallengeService.method.answerChallenge, {
+      challengeId: challenge?.id ?? '',
+      step: totp(await enrolled.code()),
+    });
+    const receipt = answer.result.case === 'finished' ? (answer.result.value.receipt?.token ?? '') : '';
+    await api.unary(SessionService.method.createSession, { subject: ann, receipt, rememberDevice: true });
+    const { devices } = await api.unary(FactorService.method.listTrustedDevices, { subject: ann });
+    return devices[0]?.id ?? '';
+  };
+  const device = needs('FactorService/RenameTrustedDevice', 'FactorService/RevokeTrustedDevice')
+    ? await remember()
+    : '';
+
   const bobs = await signIn(bob);
   const confirming = needs('FactorService/ConfirmEnrollment') ? await begin(bob, bobs.token) : undefined;
   const confirmingCode = (await confirming?.code()) ?? '';
@@ -145,6 +164,15 @@ export async function prepareOutageCalls(api: ApiCalls, rpc: string, options: Pr
     }),
     'FactorService/RemoveFactor': () => ({ subject: ann, factorId: removed, receipt: removal }),
     'FactorService/RegenerateBackupCodes': () => ({ subject: ann, receipt: renewal }),
+    'PrivacyService/RecordConsent': () => ({ subject: ann, method: Method.SMS, ...CONSENT }),
+    'PrivacyService/WithdrawConsent': () => ({ subject: ann, method: Method.TOTP }),
+    'PrivacyService/ListConsents': () => ({ subject: ann }),
+    'PrivacyService/ExportSubject': () => ({ subject: ann }),
+    'PrivacyService/EraseSubject': () => ({ subject: ann, reason: 'asked for in writing' }),
+    'FactorService/ListTrustedDevices': () => ({ subject: ann }),
+    'FactorService/RenameTrustedDevice': () => ({ subject: ann, deviceId: device, displayName: 'at home' }),
+    'FactorService/RevokeTrustedDevice': () => ({ subject: ann, deviceId: device }),
+    'AdminService/ResetSubject': () => ({ subject: ann, reason: 'lost the phone' }),
     'AdminService/UnlockSubject': () => ({ subject: ann, reason: 'asked for by phone' }),
     'AdminService/GetInfo': () => ({}),
     'AuditService/QueryEvents': () => ({}),
