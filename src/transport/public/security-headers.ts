@@ -25,7 +25,6 @@ const PAGE = [
 const SWITCHED_OFF = [
   'accelerometer',
   'autoplay',
-  'bluetooth',
   'browsing-topics',
   'camera',
   'display-capture',
