@@ -36,8 +36,8 @@ export type ProofFlaw = 'realm' | 'audience' | 'subject' | 'purpose' | 'action' 
 
 /**
  * Why a receipt does not permit the change, or undefined if it does. It takes a proof, never an approval without one, by
- * a method at least as strong as every factor that is touched (NIST SP 800-63B section 6.1.2); for new backup codes
- * another method than backup codes.
+ * a method at least as strong as every factor that is touched (NIST SP 800-63B section 6.1.2). Backup codes change
+ * nothing: they are for getting back in, and a sheet of paper is stolen too easily to take everything over with it.
  */
 export function flawOf(
   proof: ChangeProof,
@@ -56,6 +56,6 @@ export function flawOf(
   if (proof.actionDigest !== actionDigest(realm, subject, actionOf(change))) return 'action';
   const proven = METHODS.find((method) => method === proof.method);
   if (proven === undefined) return 'no_proof';
-  if (change.kind === 'regenerate' && proven === 'backup_code') return 'strength';
+  if (proven === 'backup_code') return 'strength';
   return touched.every((method) => isAtLeastAsStrong(proven, method)) ? undefined : 'strength';
 }

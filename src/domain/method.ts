@@ -13,6 +13,15 @@ export function isAtLeastAsStrong(proof: Method, factor: Method): boolean {
   return STRENGTH[proof] >= STRENGTH[factor];
 }
 
+/**
+ * How strong the proof has to be for a factor to be added to others: as the new one, but no stronger than the strongest
+ * that the person has. Otherwise nobody could move on to a stronger one (NIST SP 800-63B section 6.1.2.1).
+ */
+export function measureForAdding(added: Method, held: readonly Method[]): Method {
+  if (held.length === 0 || held.some((method) => isAtLeastAsStrong(method, added))) return added;
+  return held.reduce((strongest, method) => (isAtLeastAsStrong(method, strongest) ? method : strongest));
+}
+
 /** Authentication method references (RFC 8176 section 2). */
 const AMR: Readonly<Record<Method, readonly string[]>> = {
   totp: ['otp', 'mfa'],

@@ -1,6 +1,6 @@
 import type { FactorChange } from '#src/domain/factor-change.ts';
 import { Fault, invalidFields } from '#src/domain/faults.ts';
-import type { Method } from '#src/domain/method.ts';
+import { type Method, measureForAdding } from '#src/domain/method.ts';
 import { type DurationMs, isOver } from '#src/domain/time.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
@@ -79,9 +79,16 @@ export class EnrollmentAdmission {
 
   async #further(call: FactorCall, command: AdmissionCommand, change: FactorChange): Promise<Permit> {
     const { realm, subject, method, replaces, sessionToken, receipt } = command;
-    const touched = [method];
+    const { clock, factors } = this.#deps;
+    const held = (await factors.list(realm, subject, clock.now())).filter(({ state }) => state === 'ACTIVE');
+    const touched = [
+      measureForAdding(
+        method,
+        held.map((factor) => factor.method),
+      ),
+    ];
     if (replaces !== '') {
-      const replaced = await this.#deps.factors.read(realm, replaces);
+      const replaced = await factors.read(realm, replaces);
       if (replaced?.subject !== subject || replaced.state !== 'ACTIVE') throw this.missing(call);
       if (replaced.method === 'backup_code') {
         const description = 'names backup codes; RegenerateBackupCodes replaces them';

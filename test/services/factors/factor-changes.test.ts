@@ -88,7 +88,7 @@ describe('removing a factor', () => {
 
   it('says nothing of how strong a factor of somebody else is', async () => {
     const { world, first } = await withTwo();
-    const receipt = world.receiptFor('eve', { kind: 'remove', factorId: first }, { method: 'backup_code' });
+    const receipt = world.receiptFor('eve', { kind: 'remove', factorId: first }, { method: 'sms' });
     await expect(remove(world, first, receipt, '', 'eve')).rejects.toMatchObject({ reason: 'FACTOR_NOT_FOUND' });
     expect(world.eventsOf('factor.change_refused').at(-1)).not.toHaveProperty('method');
   });
