@@ -7,7 +7,7 @@ import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock, KeyedDigest } from '#src/ports/runtime.ts';
 
 /** Realm in base64url, factor id, and 32 bytes in base64url. */
-const FORM = /^([A-Za-z0-9_-]{1,128})\.(fac_[0-9a-z]{27})\.([A-Za-z0-9_-]{43})$/;
+const FORM = /^([A-Za-z0-9_-]{1,128})\.(fac_[0-9a-z]{26})\.([A-Za-z0-9_-]{43})$/;
 
 /**
  * Links with which a browser enrols itself for a person. Whoever holds one can put a device of their own there, so it is
