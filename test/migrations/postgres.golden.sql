@@ -137,6 +137,8 @@ CREATE TABLE challenges (
   settled_at bigint,
   receipt_id text COLLATE "C",
   receipt_expires_at bigint,
+  delivery text COLLATE "C",
+  language text COLLATE "C",
   CONSTRAINT challenges_check CHECK (((state = ANY (ARRAY['PENDING'::text, 'DELIVERED'::text, 'SEEN'::text])) = (settled_at IS NULL))),
   CONSTRAINT challenges_check1 CHECK (((state = 'APPROVED'::text) = (receipt_id IS NOT NULL))),
   CONSTRAINT challenges_check2 CHECK (((receipt_id IS NULL) = (receipt_expires_at IS NULL))),
@@ -155,8 +157,18 @@ CREATE TABLE consents (
   text_version text COLLATE "C" NOT NULL,
   language text COLLATE "C" NOT NULL,
   granted_at bigint NOT NULL,
+  withdrawn_at bigint,
+  sealed_address bytea,
   CONSTRAINT consents_method_check CHECK ((method = ANY (ARRAY['totp'::text, 'sms'::text, 'push'::text, 'webauthn'::text, 'backup_code'::text]))),
   CONSTRAINT consents_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE erasures (
+  position bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  realm text COLLATE "C" NOT NULL,
+  subject_ref text COLLATE "C" NOT NULL,
+  erased_at bigint NOT NULL,
+  CONSTRAINT erasures_pkey PRIMARY KEY ("position")
 );
 
 CREATE TABLE factors (
@@ -174,16 +186,57 @@ CREATE TABLE factors (
   expires_at bigint NOT NULL,
   confirmed_at bigint,
   last_used_at bigint,
+  sign_count bigint NOT NULL DEFAULT 0,
+  unique_digest bytea,
+  freeze_reason text COLLATE "C",
   CONSTRAINT factors_check CHECK (((state = 'ACTIVE'::text) = (confirmed_at IS NOT NULL))),
+  CONSTRAINT factors_freeze_reason_check CHECK ((freeze_reason = ANY (ARRAY['NOT_ME'::text, 'CONSENT_WITHDRAWN'::text, 'ENDPOINT_GONE'::text]))),
   CONSTRAINT factors_method_check CHECK ((method = ANY (ARRAY['totp'::text, 'sms'::text, 'push'::text, 'webauthn'::text, 'backup_code'::text]))),
   CONSTRAINT factors_pkey PRIMARY KEY (id),
+  CONSTRAINT factors_sign_count_check CHECK ((sign_count >= 0)),
   CONSTRAINT factors_state_check CHECK ((state = ANY (ARRAY['PENDING'::text, 'ACTIVE'::text])))
+);
+
+CREATE TABLE issued_codes (
+  bearer_id text COLLATE "C" NOT NULL,
+  method text COLLATE "C" NOT NULL,
+  realm text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  factor_id text COLLATE "C" NOT NULL,
+  digest bytea NOT NULL,
+  sealed bytea NOT NULL,
+  issued_at bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  CONSTRAINT issued_codes_method_check CHECK ((method = ANY (ARRAY['sms'::text, 'push'::text, 'webauthn'::text]))),
+  CONSTRAINT issued_codes_pkey PRIMARY KEY (bearer_id, method)
 );
 
 CREATE TABLE marks (
   name text COLLATE "C" NOT NULL,
   value text COLLATE "C" NOT NULL,
   CONSTRAINT marks_pkey PRIMARY KEY (name)
+);
+
+CREATE TABLE notices (
+  id text COLLATE "C" NOT NULL,
+  realm text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  type text COLLATE "C" NOT NULL,
+  method text COLLATE "C",
+  facts text COLLATE "C" NOT NULL,
+  noted_at bigint NOT NULL,
+  due_at bigint NOT NULL,
+  tries bigint NOT NULL DEFAULT 0,
+  CONSTRAINT notices_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE push_keys (
+  name text COLLATE "C" NOT NULL,
+  public_key text COLLATE "C" NOT NULL,
+  sealed_private bytea NOT NULL,
+  created_at bigint NOT NULL,
+  CONSTRAINT push_keys_name_check CHECK ((name = 'vapid'::text)),
+  CONSTRAINT push_keys_pkey PRIMARY KEY (name)
 );
 
 CREATE TABLE request_claims (
@@ -196,12 +249,29 @@ CREATE TABLE request_claims (
   CONSTRAINT request_claims_pkey PRIMARY KEY (key)
 );
 
+CREATE TABLE rotated_device_tokens (
+  realm text COLLATE "C" NOT NULL,
+  token_digest text COLLATE "C" NOT NULL,
+  device_id text COLLATE "C" NOT NULL,
+  rotated_at bigint NOT NULL,
+  CONSTRAINT rotated_device_tokens_device_id_fkey FOREIGN KEY (device_id) REFERENCES trusted_devices(id) ON DELETE CASCADE,
+  CONSTRAINT rotated_device_tokens_pkey PRIMARY KEY (realm, token_digest)
+);
+
 CREATE TABLE schema_migrations (
   version integer NOT NULL,
   name text COLLATE "default" NOT NULL,
   checksum text COLLATE "default" NOT NULL,
   applied_at bigint NOT NULL,
   CONSTRAINT schema_migrations_pkey PRIMARY KEY (version)
+);
+
+CREATE TABLE send_windows (
+  realm text COLLATE "C" NOT NULL,
+  scope text COLLATE "C" NOT NULL,
+  sends text COLLATE "C" NOT NULL,
+  keep_until bigint NOT NULL,
+  CONSTRAINT send_windows_pkey PRIMARY KEY (realm, scope)
 );
 
 CREATE TABLE session_change_heads (
@@ -281,6 +351,32 @@ CREATE TABLE subject_keys (
   CONSTRAINT subject_keys_pkey PRIMARY KEY (ref)
 );
 
+CREATE TABLE temporary_passes (
+  realm text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  digest bytea NOT NULL,
+  expires_at bigint NOT NULL,
+  CONSTRAINT temporary_passes_pkey PRIMARY KEY (realm, subject)
+);
+
+CREATE TABLE trusted_devices (
+  id text COLLATE "C" NOT NULL,
+  realm text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  token_digest text COLLATE "C" NOT NULL,
+  display_name text COLLATE "C" NOT NULL,
+  sealed_connection bytea NOT NULL,
+  created_at bigint NOT NULL,
+  last_used_at bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  revoked_at bigint,
+  revoke_reason text COLLATE "C",
+  CONSTRAINT trusted_devices_check CHECK (((revoked_at IS NULL) = (revoke_reason IS NULL))),
+  CONSTRAINT trusted_devices_pkey PRIMARY KEY (id),
+  CONSTRAINT trusted_devices_realm_token_digest_key UNIQUE (realm, token_digest),
+  CONSTRAINT trusted_devices_revoke_reason_check CHECK ((revoke_reason = ANY (ARRAY['REVOKED'::text, 'EVICTED'::text, 'TOKEN_REUSED'::text, 'FACTOR_CHANGE'::text, 'RESET'::text, 'NOT_ME'::text])))
+);
+
 CREATE UNIQUE INDEX attempts_pkey ON public.attempts USING btree (realm, subject);
 
 CREATE UNIQUE INDEX audit_chains_pkey ON public.audit_chains USING btree (chain_id);
@@ -337,7 +433,11 @@ CREATE INDEX challenges_settled ON public.challenges USING btree (settled_at) WH
 
 CREATE INDEX consents_of_subject ON public.consents USING btree (realm, subject, granted_at, id);
 
+CREATE UNIQUE INDEX consents_one_standing ON public.consents USING btree (realm, subject, method) WHERE (withdrawn_at IS NULL);
+
 CREATE UNIQUE INDEX consents_pkey ON public.consents USING btree (id);
+
+CREATE UNIQUE INDEX erasures_pkey ON public.erasures USING btree ("position");
 
 CREATE INDEX factors_of_subject ON public.factors USING btree (realm, subject, created_at, id);
 
@@ -347,13 +447,37 @@ CREATE UNIQUE INDEX factors_one_pending ON public.factors USING btree (realm, su
 
 CREATE UNIQUE INDEX factors_pkey ON public.factors USING btree (id);
 
+CREATE UNIQUE INDEX factors_unique_digest ON public.factors USING btree (realm, method, unique_digest) WHERE ((unique_digest IS NOT NULL) AND (state = 'ACTIVE'::text));
+
+CREATE INDEX issued_codes_expiry ON public.issued_codes USING btree (expires_at);
+
+CREATE INDEX issued_codes_of_subject ON public.issued_codes USING btree (realm, subject);
+
+CREATE UNIQUE INDEX issued_codes_pkey ON public.issued_codes USING btree (bearer_id, method);
+
 CREATE UNIQUE INDEX marks_pkey ON public.marks USING btree (name);
+
+CREATE INDEX notices_due ON public.notices USING btree (due_at);
+
+CREATE INDEX notices_of_subject ON public.notices USING btree (realm, subject);
+
+CREATE UNIQUE INDEX notices_pkey ON public.notices USING btree (id);
+
+CREATE UNIQUE INDEX push_keys_pkey ON public.push_keys USING btree (name);
 
 CREATE INDEX request_claims_expiry ON public.request_claims USING btree (expires_at);
 
 CREATE UNIQUE INDEX request_claims_pkey ON public.request_claims USING btree (key);
 
+CREATE INDEX rotated_device_tokens_of_device ON public.rotated_device_tokens USING btree (device_id);
+
+CREATE UNIQUE INDEX rotated_device_tokens_pkey ON public.rotated_device_tokens USING btree (realm, token_digest);
+
 CREATE UNIQUE INDEX schema_migrations_pkey ON public.schema_migrations USING btree (version);
+
+CREATE INDEX send_windows_expiry ON public.send_windows USING btree (keep_until);
+
+CREATE UNIQUE INDEX send_windows_pkey ON public.send_windows USING btree (realm, scope);
 
 CREATE UNIQUE INDEX session_change_heads_pkey ON public.session_change_heads USING btree (realm);
 
@@ -386,6 +510,16 @@ CREATE INDEX subject_keys_of_subject ON public.subject_keys USING btree (realm, 
 CREATE UNIQUE INDEX subject_keys_one_main ON public.subject_keys USING btree (realm, subject) WHERE is_main;
 
 CREATE UNIQUE INDEX subject_keys_pkey ON public.subject_keys USING btree (ref);
+
+CREATE UNIQUE INDEX temporary_passes_pkey ON public.temporary_passes USING btree (realm, subject);
+
+CREATE INDEX trusted_devices_expiry ON public.trusted_devices USING btree (expires_at);
+
+CREATE INDEX trusted_devices_of_subject ON public.trusted_devices USING btree (realm, subject, last_used_at);
+
+CREATE UNIQUE INDEX trusted_devices_pkey ON public.trusted_devices USING btree (id);
+
+CREATE UNIQUE INDEX trusted_devices_realm_token_digest_key ON public.trusted_devices USING btree (realm, token_digest);
 
 CREATE OR REPLACE FUNCTION public.audit_admit(chains text[], firsts bigint[], lasts bigint[])
  RETURNS TABLE(kind text, known_chain text, known_sequence bigint, known_hash bytea)

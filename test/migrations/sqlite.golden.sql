@@ -44,7 +44,7 @@ CREATE TABLE challenges (
   expires_at INTEGER NOT NULL,
   settled_at INTEGER,
   receipt_id TEXT UNIQUE,
-  receipt_expires_at INTEGER,
+  receipt_expires_at INTEGER, delivery TEXT, language TEXT,
   CHECK ((state IN ('PENDING', 'DELIVERED', 'SEEN')) = (settled_at IS NULL)),
   CHECK ((state = 'APPROVED') = (receipt_id IS NOT NULL)),
   CHECK ((receipt_id IS NULL) = (receipt_expires_at IS NULL))
@@ -64,9 +64,18 @@ CREATE TABLE consents (
   text_version TEXT NOT NULL,
   language TEXT NOT NULL,
   granted_at INTEGER NOT NULL
-) STRICT;
+, withdrawn_at INTEGER, sealed_address BLOB) STRICT;
 
 CREATE INDEX consents_of_subject ON consents (realm, subject, granted_at, id);
+
+CREATE UNIQUE INDEX consents_one_standing ON consents (realm, subject, method) WHERE withdrawn_at IS NULL;
+
+CREATE TABLE erasures (
+  position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+  realm TEXT NOT NULL,
+  subject_ref TEXT NOT NULL,
+  erased_at INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE factors (
   id TEXT NOT NULL PRIMARY KEY,
@@ -82,7 +91,7 @@ CREATE TABLE factors (
   created_at INTEGER NOT NULL,
   expires_at INTEGER NOT NULL,
   confirmed_at INTEGER,
-  last_used_at INTEGER,
+  last_used_at INTEGER, sign_count INTEGER NOT NULL DEFAULT 0 CHECK (sign_count >= 0), unique_digest BLOB, freeze_reason TEXT CHECK (freeze_reason IN ('NOT_ME', 'CONSENT_WITHDRAWN', 'ENDPOINT_GONE')),
   CHECK ((state = 'ACTIVE') = (confirmed_at IS NOT NULL))
 ) STRICT;
 
@@ -92,9 +101,52 @@ CREATE UNIQUE INDEX factors_one_code_set ON factors (realm, subject) WHERE metho
 
 CREATE UNIQUE INDEX factors_one_pending ON factors (realm, subject, method) WHERE state = 'PENDING';
 
+CREATE UNIQUE INDEX factors_unique_digest ON factors (realm, method, unique_digest)
+  WHERE unique_digest IS NOT NULL AND state = 'ACTIVE';
+
+CREATE TABLE issued_codes (
+  bearer_id TEXT NOT NULL,
+  method TEXT NOT NULL CHECK (method IN ('sms', 'push', 'webauthn')),
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  factor_id TEXT NOT NULL,
+  digest BLOB NOT NULL,
+  sealed BLOB NOT NULL,
+  issued_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  PRIMARY KEY (bearer_id, method)
+) STRICT;
+
+CREATE INDEX issued_codes_expiry ON issued_codes (expires_at);
+
+CREATE INDEX issued_codes_of_subject ON issued_codes (realm, subject);
+
 CREATE TABLE marks (
   name TEXT NOT NULL PRIMARY KEY,
   value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE notices (
+  id TEXT NOT NULL PRIMARY KEY,
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  type TEXT NOT NULL,
+  method TEXT,
+  facts TEXT NOT NULL,
+  noted_at INTEGER NOT NULL,
+  due_at INTEGER NOT NULL,
+  tries INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE INDEX notices_due ON notices (due_at);
+
+CREATE INDEX notices_of_subject ON notices (realm, subject);
+
+CREATE TABLE push_keys (
+  name TEXT NOT NULL PRIMARY KEY CHECK (name = 'vapid'),
+  public_key TEXT NOT NULL,
+  sealed_private BLOB NOT NULL,
+  created_at INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE request_claims (
@@ -107,12 +159,32 @@ CREATE TABLE request_claims (
 
 CREATE INDEX request_claims_expiry ON request_claims (expires_at);
 
+CREATE TABLE rotated_device_tokens (
+  realm TEXT NOT NULL,
+  token_digest TEXT NOT NULL,
+  device_id TEXT NOT NULL REFERENCES trusted_devices (id) ON DELETE CASCADE,
+  rotated_at INTEGER NOT NULL,
+  PRIMARY KEY (realm, token_digest)
+) STRICT;
+
+CREATE INDEX rotated_device_tokens_of_device ON rotated_device_tokens (device_id);
+
 CREATE TABLE schema_migrations (
   version INTEGER NOT NULL PRIMARY KEY,
   name TEXT NOT NULL,
   checksum TEXT NOT NULL,
   applied_at BIGINT NOT NULL
 );
+
+CREATE TABLE send_windows (
+  realm TEXT NOT NULL,
+  scope TEXT NOT NULL,
+  sends TEXT NOT NULL,
+  keep_until INTEGER NOT NULL,
+  PRIMARY KEY (realm, scope)
+) STRICT;
+
+CREATE INDEX send_windows_expiry ON send_windows (keep_until);
 
 CREATE TABLE session_change_heads (
   realm TEXT NOT NULL PRIMARY KEY,
@@ -187,6 +259,8 @@ CREATE TABLE spent_receipts (
 
 CREATE INDEX spent_receipts_expiry ON spent_receipts (expires_at);
 
+CREATE TABLE sqlite_sequence(name,seq);
+
 CREATE TABLE subjects (
   realm TEXT NOT NULL,
   subject TEXT NOT NULL,
@@ -194,3 +268,33 @@ CREATE TABLE subjects (
   sealed_key BLOB NOT NULL,
   PRIMARY KEY (realm, subject)
 ) STRICT;
+
+CREATE TABLE temporary_passes (
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  digest BLOB NOT NULL,
+  expires_at INTEGER NOT NULL,
+  PRIMARY KEY (realm, subject)
+) STRICT;
+
+CREATE TABLE trusted_devices (
+  id TEXT NOT NULL PRIMARY KEY,
+  realm TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  token_digest TEXT NOT NULL,
+  display_name TEXT NOT NULL,
+  sealed_connection BLOB NOT NULL,
+  created_at INTEGER NOT NULL,
+  last_used_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  revoked_at INTEGER,
+  revoke_reason TEXT CHECK (
+    revoke_reason IN ('REVOKED', 'EVICTED', 'TOKEN_REUSED', 'FACTOR_CHANGE', 'RESET', 'NOT_ME')
+  ),
+  UNIQUE (realm, token_digest),
+  CHECK ((revoked_at IS NULL) = (revoke_reason IS NULL))
+) STRICT;
+
+CREATE INDEX trusted_devices_expiry ON trusted_devices (expires_at);
+
+CREATE INDEX trusted_devices_of_subject ON trusted_devices (realm, subject, last_used_at);

@@ -103,7 +103,7 @@ CREATE INDEX notices_of_subject ON notices (realm, subject);
 
 -- Who was erased, by pseudonym, for the sidecars that hold keys in memory.
 CREATE TABLE erasures (
-  position INTEGER PRIMARY KEY AUTOINCREMENT,
+  position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
   realm TEXT NOT NULL,
   subject_ref TEXT NOT NULL,
   erased_at INTEGER NOT NULL
