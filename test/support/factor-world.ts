@@ -87,6 +87,7 @@ export class FactorWorld {
   readonly attempts = new SqlAttemptStore(this.sql);
   readonly challenges = new SqlChallengeStore(this.sql);
   readonly box: AesGcmSecretBox;
+  readonly digest: HmacKeyedDigest;
   readonly methods: MethodRegistry;
   readonly services: ReturnType<typeof factorServices>;
   readonly #sessions = new Map<string, Session>();
@@ -97,6 +98,7 @@ export class FactorWorld {
     const { clock, random, audit, metrics, log, factors, attempts, slowHash } = this;
     const ring = createKeyRing(random);
     const digest = new HmacKeyedDigest({ ring });
+    this.digest = digest;
     this.box = new AesGcmSecretBox({ ring, random });
     const sessions: SessionAuthority = { authenticate: async (_, token) => this.#sessions.get(token) };
     const receipts: ReceiptAuthority = {
