@@ -42,7 +42,11 @@ export type ProofVerdict =
     }
   /** Right for a step or code that is known to be spent. Optional: `approve` finds it as well. */
   | { readonly outcome: 'replayed' }
-  | { readonly outcome: 'wrong' };
+  | {
+      readonly outcome: 'wrong';
+      /** Which check it failed, one word for the trail; only of methods whose proofs cannot be guessed. */
+      readonly refusal?: string;
+    };
 
 /**
  * Whether an attempt is spent for a proof of this kind. A signature cannot be guessed, and neither can a person's no be: a

@@ -155,7 +155,7 @@ export class WebAuthnAssertions implements ChallengeMethod {
   #refuse(challenge: Challenge, refusal: WebAuthnRefusal, factor?: Factor): ProofVerdict {
     const about = { challengeId: challenge.id, ...(factor ? { factorId: factor.id } : {}), refusal };
     this.#deps.log.info('an assertion of a security key was refused', about);
-    return { outcome: refusal === 'COUNTER' ? 'replayed' : 'wrong' };
+    return refusal === 'COUNTER' ? { outcome: 'replayed' } : { outcome: 'wrong', refusal };
   }
 }
 

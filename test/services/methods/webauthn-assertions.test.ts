@@ -33,15 +33,15 @@ describe('an assertion', () => {
     const challenge = world.challenge('ada', [factor]);
     const answer = key.assert(await world.prompt(challenge, factor));
     expect(await world.answer(challenge, answer)).toMatchObject({ outcome: 'right' });
-    expect(await world.answer(challenge, answer)).toEqual({ outcome: 'wrong' });
+    expect(await world.answer(challenge, answer)).toMatchObject({ outcome: 'wrong' });
     expect(world.lastRefusal).toBe('CHALLENGE');
   });
 
   it('leaves no second try after a failure: a new prompt is needed', async () => {
     const challenge = world.challenge('ada', [factor]);
     const options = await world.prompt(challenge, factor);
-    expect(await world.answer(challenge, '{}')).toEqual({ outcome: 'wrong' });
-    expect(await world.answer(challenge, key.assert(options))).toEqual({ outcome: 'wrong' });
+    expect(await world.answer(challenge, '{}')).toMatchObject({ outcome: 'wrong' });
+    expect(await world.answer(challenge, key.assert(options))).toMatchObject({ outcome: 'wrong' });
     expect(world.lastRefusal).toBe('CHALLENGE');
     expect(await world.answer(challenge, key.assert(await world.prompt(challenge, factor)))).toMatchObject({
       outcome: 'right',
@@ -53,7 +53,7 @@ describe('an assertion', () => {
     const older = await world.prompt(challenge, factor);
     const newer = await world.prompt(challenge, factor, true);
     expect(JSON.parse(older).challenge).not.toBe(JSON.parse(newer).challenge);
-    expect(await world.answer(challenge, key.assert(older))).toEqual({ outcome: 'wrong' });
+    expect(await world.answer(challenge, key.assert(older))).toMatchObject({ outcome: 'wrong' });
     const newest = await world.prompt(challenge, factor);
     expect(await world.answer(challenge, key.assert(newest))).toMatchObject({ outcome: 'right' });
   });
@@ -68,7 +68,7 @@ describe('an assertion', () => {
   it('without any prompt is refused', async () => {
     const challenge = world.challenge('ada', [factor]);
     const foreign = await world.prompt(world.challenge('ada', [factor]), factor);
-    expect(await world.answer(challenge, key.assert(foreign))).toEqual({ outcome: 'wrong' });
+    expect(await world.answer(challenge, key.assert(foreign))).toMatchObject({ outcome: 'wrong' });
     expect(world.lastRefusal).toBe('CHALLENGE');
   });
 
@@ -76,7 +76,7 @@ describe('an assertion', () => {
     const [mine, other] = [world.challenge('ada', [factor]), world.challenge('ada', [factor])];
     const answer = key.assert(await world.prompt(mine, factor));
     await world.prompt(other, factor);
-    expect(await world.answer(other, answer)).toEqual({ outcome: 'wrong' });
+    expect(await world.answer(other, answer)).toMatchObject({ outcome: 'wrong' });
     expect(world.lastRefusal).toBe('CHALLENGE');
   });
 
@@ -84,7 +84,7 @@ describe('an assertion', () => {
     const challenge = world.challenge('ada', [factor]);
     const answer = key.assert(await world.prompt(challenge, factor));
     const changed = { ...challenge, action: OTHER, actionDigest: actionDigest(REALM, 'ada', OTHER) };
-    expect(await world.answer(changed, answer)).toEqual({ outcome: 'wrong' });
+    expect(await world.answer(changed, answer)).toMatchObject({ outcome: 'wrong' });
     expect(world.lastRefusal).toBe('CHALLENGE');
   });
 
@@ -92,7 +92,7 @@ describe('an assertion', () => {
     const challenge = world.challenge('ada', [factor]);
     const answer = key.assert(await world.prompt(challenge, factor));
     world.clock.advance(60_000);
-    expect(await world.answer(challenge, answer)).toEqual({ outcome: 'wrong' });
+    expect(await world.answer(challenge, answer)).toMatchObject({ outcome: 'wrong' });
   });
 
   it('by any offered key of the person holds, whichever was chosen', async () => {
@@ -112,7 +112,7 @@ describe('an assertion', () => {
     await world.enrolled('ada', spare);
     const challenge = world.challenge('ada', [factor, foreign]);
     for (const wrong of [mallory, spare, new SoftwareAuthenticator()]) {
-      expect(await world.prove(challenge, factor, wrong)).toEqual({ outcome: 'wrong' });
+      expect(await world.prove(challenge, factor, wrong)).toMatchObject({ outcome: 'wrong' });
       expect(world.lastRefusal).toBe('CREDENTIAL_ID');
     }
   });
@@ -133,7 +133,7 @@ describe('an assertion', () => {
     expect(mine.userHandle).toHaveLength(32);
     expect(await world.prove(challenge, factor, key, mine)).toMatchObject({ outcome: 'right' });
     const foreign = { userHandle: await handleOf('mallory') };
-    expect(await world.prove(challenge, factor, key, foreign)).toEqual({ outcome: 'wrong' });
+    expect(await world.prove(challenge, factor, key, foreign)).toMatchObject({ outcome: 'wrong' });
     expect(world.lastRefusal).toBe('CREDENTIAL_ID');
   });
 
@@ -155,7 +155,7 @@ describe('user verification', () => {
   it('is required for critical actions, and without it they are refused', async () => {
     const challenge = world.challenge('ada', [factor], { sensitivity: 'critical' });
     expect(JSON.parse(await world.prompt(challenge, factor)).userVerification).toBe('required');
-    expect(await world.prove(challenge, factor, key, unverified)).toEqual({ outcome: 'wrong' });
+    expect(await world.prove(challenge, factor, key, unverified)).toMatchObject({ outcome: 'wrong' });
     expect(world.lastRefusal).toBe('USER_NOT_VERIFIED');
     expect(await world.prove(challenge, factor, key)).toMatchObject({ outcome: 'right' });
   });
@@ -171,7 +171,7 @@ describe('user verification', () => {
     const held = await strict.enrolled('ada', key);
     const challenge = strict.challenge('ada', [held], { sensitivity: 'low' });
     expect(JSON.parse(await strict.prompt(challenge, held)).userVerification).toBe('required');
-    expect(await strict.prove(challenge, held, key, unverified)).toEqual({ outcome: 'wrong' });
+    expect(await strict.prove(challenge, held, key, unverified)).toMatchObject({ outcome: 'wrong' });
   });
 });
 
@@ -255,7 +255,7 @@ describe('a prompt', () => {
     const shown = view?.webauthnOptionsJson ?? '';
     expect(JSON.parse(shown)).toEqual({ ...real, challenge: expect.stringMatching(/^[\w-]{43}$/) });
     expect(world.codes.codes.size).toBe(0);
-    expect(await world.answer(challenge, key.assert(shown))).toEqual({ outcome: 'wrong' });
+    expect(await world.answer(challenge, key.assert(shown))).toMatchObject({ outcome: 'wrong' });
   });
 
   it('keeps its random part sealed', async () => {
@@ -280,6 +280,8 @@ describe('imitating a check', () => {
   it('is all there is for proofs of other methods', async () => {
     const challenge = world.challenge('ada', [factor]);
     const proof = { kind: 'sms', code: '123456' } as const;
-    expect(await world.challenges.check(challenge, [factor], proof, world.clock.now())).toEqual({ outcome: 'wrong' });
+    expect(await world.challenges.check(challenge, [factor], proof, world.clock.now())).toMatchObject({
+      outcome: 'wrong',
+    });
   });
 });

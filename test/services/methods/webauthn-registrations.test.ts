@@ -112,7 +112,7 @@ describe('a registration', () => {
     const factor = await world.enrolled('ada', key);
     const challenge = world.challenge('ada', [factor]);
     const options = JSON.stringify({ ...JSON.parse(await world.prompt(challenge, factor)), rp: { id: 'example.com' } });
-    expect(await world.answer(challenge, key.register(options))).toEqual({ outcome: 'wrong' });
+    expect(await world.answer(challenge, key.register(options))).toMatchObject({ outcome: 'wrong' });
     const pending = world.pending('ada');
     const creation = JSON.stringify({ ...JSON.parse(await world.optionsFor(pending)), rpId: 'example.com' });
     expect(await world.confirm(pending, key.assert(creation))).toMatchObject({ outcome: 'wrong' });
