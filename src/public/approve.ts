@@ -21,6 +21,8 @@ type View =
       readonly now: number;
     };
 
+type Outcome = 'approved' | 'denied' | 'refused';
+
 interface Asked {
   readonly challengeId: string;
   readonly device: StoredDevice;
@@ -106,27 +108,29 @@ function fact([name, value]: readonly [string, string]): HTMLElement {
 async function answer(said: PushAnswer): Promise<void> {
   if (!asked) return;
   const { challengeId, device, subject, actionDigest: digest, digits } = asked;
+  const { factorId, realm, privateKey } = device;
   const number = said === 'approve' ? part('number', HTMLInputElement).value : '';
   if (said === 'approve' && !(number.length === digits && /^\d+$/.test(number)))
     return complain(`Type the ${digits} digits that you see on your other screen.`);
   complain('');
-  retry = () => answer(said);
+  const bytes = answerBytes({ challengeId, factorId, realm, subject, actionDigest: digest, number, answer: said });
+  const signature = base64url(await signWith(privateKey, bytes));
+  const verdict = { approve: said === 'approve', notMe: said === 'not_me' };
+  await send(said, { challengeId, factorId, realm, number, ...verdict, signature });
+}
+
+/** Sent again are the same bytes: if only the answer got lost, that gets the first answer. */
+async function send(said: PushAnswer, signed: object): Promise<void> {
+  retry = () => send(said, signed);
   try {
-    const { factorId, realm, privateKey } = device;
-    const bytes = answerBytes({ challengeId, factorId, realm, subject, actionDigest: digest, number, answer: said });
-    const { outcome } = await post<{ readonly outcome: 'approved' | 'denied' | 'refused' }>('/push/api/answer', {
-      ...{ challengeId, factorId, realm, number },
-      approve: said === 'approve',
-      notMe: said === 'not_me',
-      signature: base64url(await signWith(privateKey, bytes)),
-    });
+    const { outcome } = await post<{ readonly outcome: Outcome }>('/push/api/answer', signed);
     ended(said, outcome);
   } catch (error) {
     fail(error);
   }
 }
 
-function ended(said: PushAnswer, outcome: 'approved' | 'denied' | 'refused'): void {
+function ended(said: PushAnswer, outcome: Outcome): void {
   stopClock();
   asked = undefined;
   if (outcome === 'refused') over('Too late', OVER);

@@ -25,11 +25,19 @@ interface Confirmed {
   readonly backupCodes: readonly string[];
 }
 
+const PERHAPS_DONE: Problem = {
+  title: 'Look among your devices',
+  text: 'It is set up, or the time of your link is up: no answer came in between. If this browser is not among your devices, ask for a new link.',
+  again: false,
+};
+
 /** From the link; kept here only, so that neither address bar nor history has it. */
 let ticket = '';
 /** Made once and used again when something has to be repeated. */
 let made: { readonly key: MadeKey; readonly subscription: SubscriptionFields; readonly json: string } | undefined;
 let config: PushConfig | undefined;
+/** Whether the signature was sent, and no word came back. */
+let unanswered = false;
 
 async function start(): Promise<void> {
   ticket = takeFragment() || ticket;
@@ -64,7 +72,8 @@ async function setUp(): Promise<void> {
   try {
     await enroll(config, made);
   } catch (error) {
-    fail(problemOf(error));
+    const done = unanswered && error instanceof ApiError && error.problem === 'expired';
+    fail(done ? PERHAPS_DONE : problemOf(error));
   }
 }
 
@@ -83,8 +92,8 @@ async function enroll({ appName }: PushConfig, device: NonNullable<typeof made>)
     const signature = base64url(await signWith(key.privateKey, bytes));
     confirmed = await post<Confirmed>('/push/api/confirm', { ...what, signature });
   } catch (error) {
-    if (error instanceof ApiError && (error.problem === 'expired' || error.problem === 'refused'))
-      await dropDevice(factorId);
+    unanswered = error instanceof ApiError && (error.problem === 'offline' || error.problem === 'unavailable');
+    if (!unanswered) await dropDevice(factorId);
     throw error;
   }
   ticket = '';

@@ -37,13 +37,14 @@ async function notify(data: PushMessageData | null): Promise<void> {
   const payload = read(data);
   const device = payload ? await deviceOf(payload.factor).catch(() => undefined) : undefined;
   const [any] = device ? [device] : await allDevices().catch(() => []);
+  // Only the newest can be approved. Each has a tag of its own, so that closing an older one never closes a newer one.
+  for (const earlier of await self.registration.getNotifications()) earlier.close();
   // Something has to be shown for every push, or the browser takes the permission away.
   await self.registration.showNotification(`${any?.appName ?? 'Your account'} asks for your approval`, {
     body: 'Open this to see what it is about.',
     icon: '/assets/icon.png',
     badge: '/assets/icon.png',
-    // A newer one takes the place of an older one, since only the newest can be approved.
-    tag: 'sallyport-approval',
+    tag: payload?.challenge ?? '',
     requireInteraction: true,
     data: payload ? `${payload.challenge}/${payload.factor}` : '',
   });

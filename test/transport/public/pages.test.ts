@@ -176,6 +176,21 @@ describe('the page that enrols a browser', () => {
     await heading(page, 'Approve from this browser');
   });
 
+  it('works when the answer to its confirmation gets lost, and says what may have become of it', async () => {
+    await using one = await world();
+    const { page } = await one.person.page('/push/enroll#ticket-1');
+    await page.route('**/push/api/confirm', async (route) => {
+      await route.fetch();
+      await route.abort();
+    });
+    await page.getByRole('button', { name: 'Allow and set up' }).click();
+    await heading(page, 'No answer');
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await heading(page, 'Look among your devices');
+    const opened = await asked(one, 'chl_1');
+    await heading(opened.page, 'Is this you?');
+  });
+
   it('signs for nothing but its own key and subscription', async () => {
     await using one = await world();
     const enroll = one.devices.enroll.bind(one.devices);
@@ -202,7 +217,7 @@ describe('a push message', () => {
       data: `chl_1/${one.devices.factorId}`,
     });
     expect(await one.person.touch()).toBe(`/push/approve#chl_1/${one.devices.factorId}`);
-    expect(await one.person.notifications()).toEqual([]);
+    await until(async () => (await one.person.notifications()).length === 0);
   });
 
   it('takes the place of the one before, and a page that is open is used for it', async () => {
@@ -216,7 +231,7 @@ describe('a push message', () => {
       await one.person.deliver(Buffer.from(pushPayload(message)).toString());
       await until(async () => (await one.person.notifications()).some(({ data }) => data.startsWith(id)));
     }
-    expect(await one.person.notifications()).toHaveLength(1);
+    await until(async () => (await one.person.notifications()).length === 1);
     expect(await one.person.touch()).toBe('');
     await heading(page, 'Is this you?');
     expect(page.url()).toContain('#chl_2/');
@@ -232,6 +247,7 @@ describe('a push message', () => {
       const [shown] = await one.person.notifications();
       expect(shown).toMatchObject({ title: 'Harbour Bank asks for your approval', data: '' });
       expect(await one.person.touch()).toBe('/push/approve#');
+      await until(async () => (await one.person.notifications()).length === 0);
     }
   });
 });
@@ -338,6 +354,10 @@ describe('the page that approves', () => {
     await using one = await world();
     await enrolled(one);
     const { page, challenge } = await asked(one, 'chl_1');
+    const sent: (string | null)[] = [];
+    page.on('request', (request) => {
+      if (request.url().endsWith('/push/api/answer')) sent.push(request.postData());
+    });
     await page.getByLabel('Number on your other screen').fill('42');
     one.devices.next = new Error('away');
     await page.getByRole('button', { name: 'Approve' }).click();
@@ -345,6 +365,9 @@ describe('the page that approves', () => {
     await page.getByRole('button', { name: 'Try again' }).click();
     await heading(page, 'Approved');
     expect(challenge.outcome).toBe('approved');
+    // An answer that only got lost has to be found again.
+    expect(sent).toHaveLength(2);
+    expect(sent[1]).toBe(sent[0]);
   });
 
   it('is of no use in a browser without the key', async () => {
@@ -364,7 +387,7 @@ describe('the page "this was not me"', () => {
     await page.getByText('A new way to confirm that it is you was added').waitFor();
     await picture(page, 'not-me');
     expect(one.locked).toEqual([]);
-    await page.getByRole('button', { name: 'lock my account' }).click();
+    await page.getByRole('button', { name: 'Lock my account' }).click();
     await heading(page, 'Your account is locked');
     await picture(page, 'not-me-locked');
     expect(one.locked).toEqual(['good']);
