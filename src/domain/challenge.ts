@@ -135,7 +135,8 @@ export function shownTo(challenge: Challenge, knows: boolean, now: EpochMs): Cha
   if (knows || challenge.state !== 'LOCKED') return challenge;
   if (isOver(challenge.expiresAt, now)) return { ...challenge, state: 'EXPIRED', settledAt: challenge.expiresAt };
   const { settledAt: _hidden, ...open } = challenge;
-  return { ...open, state: delivers(challenge.chosenMethod) ? 'DELIVERED' : 'PENDING' };
+  const { status } = challenge.delivery ?? {};
+  return { ...open, state: status === 'SENT' || status === 'DELIVERED' ? 'DELIVERED' : 'PENDING' };
 }
 
 /** Whether choosing the method sends something to the person. */

@@ -99,6 +99,24 @@ function acceptableMethods(
   return acceptable;
 }
 
+/** A device says who was there once, not who is there now: it spares the second proof of a login and nothing else. */
+function trustsDevices(
+  request: PolicyRequest,
+  rule: PolicyRule | undefined,
+  sensitivity: Sensitivity,
+  notes: string[],
+): boolean {
+  if (request.purpose !== 'login') return false;
+  const why =
+    sensitivity === 'critical'
+      ? 'a trusted device is never enough for critical'
+      : rule?.methods === undefined
+        ? ''
+        : `${rule.id} names the methods that do`;
+  notes.push(why === '' ? 'a trusted device does, too' : `a trusted device does not do: ${why}`);
+  return why === '';
+}
+
 /**
  * What the policy asks for. The first rule that matches decides, then the default of the sensitivity. Rules can only
  * raise the sensitivity that the caller gives. On critical actions a rule can go below the default only when it names
@@ -142,5 +160,13 @@ export function decide(policy: Policy, request: PolicyRequest): PolicyDecision {
       ? `the person can answer by ${methods.join(', ')}`
       : `the person has none of ${acceptable.join(', ') || 'the methods, since none would do'}`,
   );
-  return { verdict: 'challenge', methods, acceptable, ttlMs: rule?.ttlMs ?? policy.ttlMs[request.purpose], ...decided };
+  const trustedDevice = trustsDevices(request, rule, sensitivity, notes);
+  return {
+    verdict: 'challenge',
+    methods,
+    acceptable,
+    trustedDevice,
+    ttlMs: rule?.ttlMs ?? policy.ttlMs[request.purpose],
+    ...decided,
+  };
 }

@@ -82,6 +82,8 @@ export type PolicyDecision =
       readonly methods: readonly Method[];
       /** Methods that would do, enrolled or not. */
       readonly acceptable: readonly Method[];
+      /** Whether a remembered device makes the proof needless: at login, below critical, where no rule names methods. */
+      readonly trustedDevice: boolean;
       readonly ttlMs: DurationMs;
       readonly rule: string;
       readonly sensitivity: Sensitivity;

@@ -57,6 +57,8 @@ export interface BurnReceipt extends ReceiptBurn {
 export interface ChallengeStore {
   /** `too_many`: the person has `maxOpen` open challenges already. Expired ones do not count. */
   open(command: OpenChallenge): Promise<{ readonly outcome: 'opened' } | { readonly outcome: 'too_many' } | Repeat>;
+  /** Whether the request was made before, by `open` or `burnReceipt`; claims nothing. */
+  repeatOf(request: RequestClaim, now: EpochMs): Promise<Repeat | undefined>;
   read(realm: string, challengeId: string): Promise<Challenge | undefined>;
   /** Moves forward through the open states and notes the chosen method. No event: the service records its own. */
   advance(command: {

@@ -59,7 +59,17 @@ describe('the states of a challenge', () => {
     const locked = challenge({ state: 'LOCKED', settledAt: 5_000 });
     expect(shownTo(locked, true, 6_000)).toBe(locked);
     expect(shownTo(locked, false, 6_000)).toEqual(challenge());
-    expect(shownTo({ ...locked, chosenMethod: 'sms' }, false, 6_000).state).toBe('DELIVERED');
+    const delivery = {
+      id: 'dlv_1',
+      method: 'sms',
+      factorId: 'f',
+      status: 'SENT',
+      reason: '',
+      resendable: true,
+      at: 1,
+    } as const;
+    expect(shownTo({ ...locked, chosenMethod: 'sms' }, false, 6_000).state).toBe('PENDING');
+    expect(shownTo({ ...locked, chosenMethod: 'sms', delivery }, false, 6_000).state).toBe('DELIVERED');
     expect(shownTo(locked, false, 61_000)).toEqual(challenge({ state: 'EXPIRED', settledAt: 61_000 }));
     for (const state of ENDS.filter((end) => end !== 'LOCKED')) {
       const ended = challenge({ state });
@@ -203,6 +213,7 @@ describe('the methods on offer', () => {
     verdict: 'challenge',
     methods: ['webauthn', 'totp'],
     acceptable: ['webauthn', 'totp', 'push'],
+    trustedDevice: false,
     ttlMs: 60_000,
     rule: 'rules[0]',
     sensitivity: 'critical',

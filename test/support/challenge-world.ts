@@ -12,21 +12,25 @@ import type { Policy } from '#src/domain/policy.ts';
 import { decide } from '#src/domain/policy-decision.ts';
 import type { Session } from '#src/domain/session.ts';
 import { DAY, HOUR, MINUTE, SECOND } from '#src/domain/time.ts';
+import type { ProofClaim } from '#src/ports/challenge-store.ts';
 import type { FactorStore, FreezeFactors } from '#src/ports/factor-store.ts';
 import type { SigningKey, SigningKeyStore } from '#src/ports/signing-key-store.ts';
 import { ChallengeEngine, type ChallengeEngineOptions } from '#src/services/challenges/challenge-engine.ts';
+import { Deliveries } from '#src/services/challenges/deliveries.ts';
 import type { OpenCommand } from '#src/services/challenges/open-command.ts';
 import { isGuess, type Proof, type ProofChecker, type ProofVerdict } from '#src/services/challenges/proof.ts';
 import { Receipts } from '#src/services/challenges/receipts.ts';
-import type { SessionAuthority } from '#src/services/contracts.ts';
+import type { DeviceLogin, SessionAuthority, TrustedDeviceAuthority } from '#src/services/contracts.ts';
 import { Lanes } from '#src/services/lanes.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
 import { Trail } from '#src/services/trail.ts';
 import { ManualClock } from './clock.ts';
 import { outageWorld } from './fake-dependencies.ts';
 import { MemoryAttemptStore, MemoryChallengeState, MemoryChallengeStore } from './memory-challenge-store.ts';
+import { MemoryIssuedCodes } from './memory-issued-codes.ts';
 import { shippedPolicy } from './policies.ts';
 import { SeededRandom } from './random.ts';
+import { recordedMethods } from './recorded-methods.ts';
 import { RecordingAudit } from './recording-audit.ts';
 import { CountingMetrics, RecordingLog } from './recording-telemetry.ts';
 
@@ -68,7 +72,23 @@ export class GivenSessions implements SessionAuthority {
   }
 }
 
-/** Takes the TOTP codes `right-<step>` and the backup codes `right-<id>`, after a turn of the event loop. */
+/** Devices by token; each token has one successor. */
+export class GivenDevices implements TrustedDeviceAuthority {
+  readonly nextOf = new Map<string, string>();
+  readonly asked: DeviceLogin[] = [];
+
+  async use(_caller: Caller, login: DeviceLogin): ReturnType<TrustedDeviceAuthority['use']> {
+    this.asked.push(login);
+    await new Promise((resolve) => setImmediate(resolve));
+    const nextToken = this.nextOf.get(`${login.subject} ${login.token}`);
+    return nextToken === undefined ? { outcome: 'refused' } : { outcome: 'trusted', nextToken };
+  }
+}
+
+/**
+ * Takes the TOTP codes `right-<step>`, the backup codes `right-<id>`, `right-<digest>` by SMS, push and WebAuthn, and
+ * `denied` or `not-me` by push; after a turn of the event loop.
+ */
 export class CountingChecker implements ProofChecker {
   evaluated = 0;
   imitated = 0;
@@ -101,7 +121,24 @@ export class CountingChecker implements ProofChecker {
       const codeId = proof.code.slice(6);
       return { outcome: 'right', claim: { kind: 'backup_code', factorId, codeId }, method, factorId };
     }
-    return { outcome: 'wrong' };
+    return this.#sent(proof, factorId) ?? { outcome: 'wrong' };
+  }
+
+  #sent(proof: Proof, factorId: string): ProofVerdict | undefined {
+    const right = (claim: ProofClaim): ProofVerdict => ({ outcome: 'right', claim, method: proof.kind, factorId });
+    const digest = (text: string) => Buffer.from(text);
+    if (proof.kind === 'sms' && proof.code.startsWith('right')) {
+      return right({ kind: 'issued', method: 'sms', factorId, digest: digest(proof.code) });
+    }
+    if (proof.kind === 'webauthn' && proof.credentialJson.startsWith('right-')) {
+      const signCount = Number(proof.credentialJson.slice(6));
+      return right({ kind: 'webauthn', factorId, signCount, anyCounter: false });
+    }
+    if (proof.kind !== 'push' || proof.factorId !== factorId) return undefined;
+    if (!proof.approve)
+      return { outcome: 'denied', reason: proof.notMe ? 'NOT_ME' : 'DENIED', method: 'push', factorId };
+    if (proof.number !== '42') return { outcome: 'denied', reason: 'NUMBER_WRONG', method: 'push', factorId };
+    return right({ kind: 'issued', method: 'push', factorId, digest: digest(proof.number) });
   }
 
   async imitate(): Promise<void> {
@@ -204,13 +241,18 @@ export function challengeWorld({ policy, seed = 'challenges', limits, ...options
   const keys = new MemorySigningKeys();
   const factors: Factor[] = [factorOf('totp'), factorOf('backup_code')];
   const sessions = new GivenSessions();
+  const devices = new GivenDevices();
+  const codes = new MemoryIssuedCodes();
+  state.codes = codes;
+  const { by: methods, registry } = recordedMethods(codes);
   const checker = new CountingChecker();
   const signals = new MemorySignals({ log });
+  const box = new AesGcmSecretBox({ ring, random });
   const receiptsOver = (over: Partial<{ issuer: string; keys: SigningKeyStore }> = {}) =>
     new Receipts({
       tokens: joseReceiptTokens,
       keys,
-      box: new AesGcmSecretBox({ ring, random }),
+      box,
       trail,
       clock,
       random,
@@ -221,6 +263,13 @@ export function challengeWorld({ policy, seed = 'challenges', limits, ...options
   const receipts = receiptsOver();
   const { dependencies, outages } = outageWorld({ trail, clock, metrics, log }, undefined, limits);
   const heldFactors = new HeldFactors(factors, state.events);
+  const deliveries = new Deliveries({
+    challenges: new MemoryChallengeStore(state),
+    trail,
+    signals,
+    metrics,
+    clock,
+  });
   /** Another sidecar over the same stores; signals are shared, memory is not. */
   const sidecar = () =>
     new ChallengeEngine({
@@ -242,6 +291,11 @@ export function challengeWorld({ policy, seed = 'challenges', limits, ...options
       factors: heldFactors,
       sessions,
       receipts,
+      devices,
+      methods: registry,
+      deliveries,
+      rubbish: [],
+      box,
       checker,
       signals,
       claims: new RequestClaims({ clock, digest: new HmacKeyedDigest({ ring }), ttlMs: HOUR }),
@@ -265,6 +319,10 @@ export function challengeWorld({ policy, seed = 'challenges', limits, ...options
     keys,
     factors,
     sessions,
+    devices,
+    methods,
+    deliveries,
+    attempts: new MemoryAttemptStore(state),
     checker,
     signals,
     dependencies,
@@ -303,12 +361,28 @@ export function openCommand(over: Partial<OpenCommand> = {}): OpenCommand {
     client: NO_CLIENT,
     requestId: '',
     method: undefined,
+    trustedDeviceToken: '',
+    language: '',
     ...over,
   };
 }
 
 export function totp(code: string, nextCode = ''): Proof {
   return { kind: 'totp', code, nextCode };
+}
+
+/** An answer from a device: approved by typing 42, denied without a number. */
+export function push(number: string, over: Partial<Extract<Proof, { readonly kind: 'push' }>> = {}) {
+  const approve = number !== '';
+  return {
+    kind: 'push',
+    factorId: 'fac_push',
+    number,
+    approve,
+    notMe: false,
+    signature: new Uint8Array(64),
+    ...over,
+  } as const;
 }
 
 export function refOf(challenge: Challenge, sessionToken = '') {

@@ -104,6 +104,10 @@ export class MemoryChallengeStore implements ChallengeStore {
     });
   }
 
+  repeatOf(request: RequestClaim): Promise<Repeat | undefined> {
+    return this.#state.intent(() => this.#state.repeatOf(request));
+  }
+
   read(realm: string, challengeId: string): Promise<Challenge | undefined> {
     return this.#state.intent(() => this.#state.get(realm, challengeId));
   }
@@ -116,6 +120,9 @@ export class MemoryChallengeStore implements ChallengeStore {
       if (isTerminal(state)) return { outcome: 'unchanged' as const, challenge: { ...current, state } };
       const moved = canMove(current.state, to) ? to : current.state;
       const next = { ...current, state: moved, ...(chosenMethod === undefined ? {} : { chosenMethod }) };
+      if (next.state === current.state && next.chosenMethod === current.chosenMethod) {
+        return { outcome: 'unchanged' as const, challenge: current };
+      }
       return { outcome: 'advanced' as const, challenge: this.#state.put(next) };
     });
   }

@@ -205,6 +205,7 @@ function gatedChallenges(store: MemoryChallengeStore, state: MemoryChallengeStat
     open: passed((command: Parameters<typeof store.open>[0]) => store.open(command)),
     read: passed((realm: string, id: string) => store.read(realm, id)),
     advance: passed((command: Parameters<typeof store.advance>[0]) => store.advance(command)),
+    repeatOf: passed((...args: Parameters<typeof store.repeatOf>) => store.repeatOf(...args)),
     noteDelivery: passed((command: Parameters<typeof store.noteDelivery>[0]) => store.noteDelivery(command)),
     openOf: passed((...args: Parameters<typeof store.openOf>) => store.openOf(...args)),
     approve: passed((command: Parameters<typeof store.approve>[0]) => store.approve(command)),

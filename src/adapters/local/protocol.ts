@@ -27,6 +27,7 @@ type MethodTable = { readonly [P in keyof WorkerPorts]: { readonly [M in keyof W
 export const PORT_METHODS: MethodTable = {
   challenges: {
     open: true,
+    repeatOf: true,
     read: true,
     advance: true,
     noteDelivery: true,

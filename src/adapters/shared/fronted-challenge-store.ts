@@ -8,6 +8,7 @@ import type {
   SettleChallenge,
 } from '#src/ports/challenge-store.ts';
 import type { Dependencies } from '#src/ports/dependencies.ts';
+import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import { Background } from './background.ts';
 import type { ChallengeCopies } from './contract.ts';
@@ -44,6 +45,10 @@ export class FrontedChallengeStore implements ChallengeStore {
     const result = await this.#options.store.open(command);
     if (result.outcome === 'opened') this.#keep(command.challenge);
     return result;
+  }
+
+  repeatOf(request: RequestClaim, now: number): Promise<Repeat | undefined> {
+    return this.#options.store.repeatOf(request, now);
   }
 
   async read(realm: string, challengeId: string): Promise<Challenge | undefined> {

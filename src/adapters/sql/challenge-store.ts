@@ -9,6 +9,7 @@ import type {
   OpenChallenge,
   SettleChallenge,
 } from '#src/ports/challenge-store.ts';
+import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
 import { paramsOf } from './batches.ts';
 import { restoreBudget } from './budget-rows.ts';
 import { challengeOf, insertChallenge, readChallenge } from './challenge-rows.ts';
@@ -44,6 +45,10 @@ export class SqlChallengeStore implements ChallengeStore {
       tx.record(...command.events);
       return { outcome: 'opened' };
     });
+  }
+
+  repeatOf(request: RequestClaim, now: EpochMs): Promise<Repeat | undefined> {
+    return repeatOf(readerOf(this.#sql), request, now);
   }
 
   read(realm: string, challengeId: string): Promise<Challenge | undefined> {

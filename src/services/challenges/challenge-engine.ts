@@ -5,21 +5,25 @@ import type { DurationMs } from '#src/domain/time.ts';
 import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
-import type { Clock, Random } from '#src/ports/runtime.ts';
+import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { Signals } from '#src/ports/signals.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
-import type { OutageGate, ReceiptAuthority, SessionAuthority } from '../contracts.ts';
+import type { OutageGate, ReceiptAuthority, SessionAuthority, TrustedDeviceAuthority } from '../contracts.ts';
 import type { Lanes } from '../lanes.ts';
+import type { MethodRegistry } from '../methods/registry.ts';
 import type { RequestClaims } from '../request-claims.ts';
 import type { Trail } from '../trail.ts';
 import { ChallengeAccess } from './challenge-access.ts';
 import { ChallengeEndings } from './challenge-endings.ts';
-import { ChallengeExpiry } from './challenge-expiry.ts';
+import { ChallengeExpiry, type Rubbish } from './challenge-expiry.ts';
 import { ChallengeOpening } from './challenge-opening.ts';
 import { ChallengeWatches } from './challenge-watch.ts';
 import { Challenges } from './challenges.ts';
+import { Choosing } from './choosing.ts';
 import { CoarseTimer } from './coarse-timer.ts';
+import type { Deliveries } from './deliveries.ts';
 import { Denials } from './denials.ts';
+import { LivePush } from './live-push.ts';
 import type { ProofChecker } from './proof.ts';
 import { Redemption } from './redemption.ts';
 import { RepeatedAnswers } from './repeated-answers.ts';
@@ -55,13 +59,20 @@ export interface ChallengeEngineDependencies {
   readonly factors: Pick<FactorStore, 'list' | 'read' | 'freeze'>;
   readonly sessions: SessionAuthority;
   readonly receipts: ReceiptAuthority;
+  readonly devices: TrustedDeviceAuthority;
   readonly checker: ProofChecker;
+  readonly methods: MethodRegistry;
+  /** What else is collected once it is of no use any more. */
+  readonly rubbish: readonly Rubbish[];
+  /** The same that the methods tell. */
+  readonly deliveries: Deliveries;
   readonly signals: Signals;
   readonly claims: RequestClaims;
   /** The same that confirmations of enrolments queue in. */
   readonly lanes: Lanes;
   readonly outages: OutageGate;
   readonly trail: Trail;
+  readonly box: SecretBox;
   readonly metrics: Metrics;
   readonly log: Log;
   readonly clock: Clock;
@@ -71,6 +82,8 @@ export interface ChallengeEngineDependencies {
 /** All that belongs to challenges, wired together. Call `expiry.start()` once the stores are there, `expiry.stop()` at the end. */
 export class ChallengeEngine {
   readonly challenges: Challenges;
+  /** For those who look for a challenge by other things than its session. */
+  readonly access: ChallengeAccess;
   readonly verification: Verification;
   readonly redemption: Redemption;
   readonly watches: ChallengeWatches;
@@ -82,6 +95,7 @@ export class ChallengeEngine {
     const { budget, receiptLifeMs } = options;
     const endings = new ChallengeEndings(deps);
     const access = new ChallengeAccess({ ...deps, endings });
+    this.access = access;
     this.timer = new CoarseTimer({ clock, stepMs: TIMER_STEP });
     this.expiry = new ChallengeExpiry({ ...deps, endings, sweepMs: options.sweepMs, keepMs: options.keepMs });
     const opening = new ChallengeOpening({
@@ -92,7 +106,9 @@ export class ChallengeEngine {
       receiptLifeMs,
       opened: (challenge: Challenge) => this.expiry.track(challenge),
     });
-    this.challenges = new Challenges({ ...deps, opening, access, endings });
+    const livePush = new LivePush({ ...deps, endings });
+    const choosing = new Choosing({ ...deps, access, endings, livePush });
+    this.challenges = new Challenges({ ...deps, opening, access, endings, choosing });
     this.verification = new Verification({
       ...deps,
       access,

@@ -1,31 +1,28 @@
-import { actionDigest } from '#src/domain/action.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
-import type { Caller, ClientContext } from '#src/domain/caller.ts';
-import {
-  type ApprovalReason,
-  type Challenge,
-  LONGEST_LIFE,
-  type MethodOffer,
-  receiptExpiry,
-} from '#src/domain/challenge.ts';
+import type { Caller } from '#src/domain/caller.ts';
+import type { Challenge, MethodOffer } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
-import { isLocked } from '#src/domain/failure-budget.ts';
-import { Fault, type FaultDetails, invalidFields } from '#src/domain/faults.ts';
-import { newId } from '#src/domain/ids.ts';
-import { isGuessable, type Method } from '#src/domain/method.ts';
+import { type Budget, isLocked, isStopped } from '#src/domain/failure-budget.ts';
+import { Fault, invalidFields } from '#src/domain/faults.ts';
+import { isGuessable } from '#src/domain/method.ts';
 import { isUsable, offersFor } from '#src/domain/method-offer.ts';
 import type { Policy, PolicyDecision, PolicyRequest } from '#src/domain/policy.ts';
 import type { Session } from '#src/domain/session.ts';
-import type { DurationMs, EpochMs } from '#src/domain/time.ts';
+import type { DurationMs } from '#src/domain/time.ts';
 import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
-import type { Clock, Random } from '#src/ports/runtime.ts';
-import type { OutageGate, SessionAuthority } from '../contracts.ts';
-import { type RequestClaims, requestIdReused } from '../request-claims.ts';
-import type { EventFields, Trail } from '../trail.ts';
+import type { RequestClaim } from '#src/ports/intents.ts';
+import type { Clock, Random, SecretBox } from '#src/ports/runtime.ts';
+import type { OutageGate, SessionAuthority, TrustedDeviceAuthority } from '../contracts.ts';
+import type { RequestClaims } from '../request-claims.ts';
+import type { Trail } from '../trail.ts';
+import { type Asked, connectionOf, decisionFacts, personOf, type ToProve } from './asked.ts';
+import { ChallengeDrafts } from './challenge-drafts.ts';
 import { type ChallengeEndings, eventFields } from './challenge-endings.ts';
 import { fingerprintFields, type OpenCommand } from './open-command.ts';
+import { OpeningRefusals } from './opening-refusals.ts';
+import { TrustedLogins } from './trusted-logins.ts';
 
 export interface ChallengeOpeningOptions {
   readonly policy: Policy;
@@ -37,26 +34,40 @@ export interface ChallengeOpeningOptions {
 }
 
 export interface ChallengeOpeningDependencies extends ChallengeOpeningOptions {
-  readonly challenges: Pick<ChallengeStore, 'open' | 'read'>;
+  readonly challenges: Pick<ChallengeStore, 'open' | 'read' | 'repeatOf'>;
   readonly factors: Pick<FactorStore, 'list'>;
   readonly attempts: Pick<AttemptStore, 'read'>;
   readonly sessions: SessionAuthority;
+  readonly devices: TrustedDeviceAuthority;
   readonly endings: ChallengeEndings;
   readonly claims: RequestClaims;
   readonly outages: OutageGate;
   readonly trail: Trail;
+  readonly box: SecretBox;
   readonly clock: Clock;
   readonly random: Random;
   /** Told of every challenge that was opened, so that it ends in time. */
   readonly opened: (challenge: Challenge) => void;
 }
 
+export interface Opening {
+  readonly challenge: Challenge;
+  /** To be kept by the device in place of the one that was shown; '' for none. */
+  readonly trustedDeviceToken: string;
+}
+
 /** Opens challenges, or approves at once where the policy asks for no proof. */
 export class ChallengeOpening {
   readonly #deps: ChallengeOpeningDependencies;
+  readonly #drafts: ChallengeDrafts;
+  readonly #refusals: OpeningRefusals;
+  readonly #trusted: TrustedLogins;
 
   constructor(deps: ChallengeOpeningDependencies) {
     this.#deps = deps;
+    this.#drafts = new ChallengeDrafts(deps);
+    this.#refusals = new OpeningRefusals(deps.trail);
+    this.#trusted = new TrustedLogins(deps);
   }
 
   /**
@@ -66,7 +77,7 @@ export class ChallengeOpening {
    * precondition MFA_NOT_ENROLLED and METHOD_NOT_OFFERED, limited SUBJECT_LOCKED and LIMIT_EXCEEDED,
    * invalid FIELD_INVALID and REQUEST_ID_REUSED, unavailable STORE_UNAVAILABLE.
    */
-  async open(caller: Caller, command: OpenCommand): Promise<Challenge> {
+  async open(caller: Caller, command: OpenCommand): Promise<Opening> {
     const session = await this.#session(caller, command);
     const subject = session?.subject ?? command.subject;
     const { factors, attempts, clock, outages, policy, decide } = this.#deps;
@@ -87,23 +98,59 @@ export class ChallengeOpening {
       ...(session?.mfaAt === undefined ? {} : { mfaAt: session.mfaAt }),
     });
     if (outages.degraded !== '') outages.admit('open_challenge', decision.sensitivity);
-    const asked = { caller, command, subject, session, decision, now };
-    if (decision.verdict === 'deny') {
-      throw this.#refuse(asked, 'denied', 'POLICY_DENIED', 'the policy denies this action', {
-        metadata: { rule: decision.rule },
-      });
+    const asked = { caller, command, subject, session, now };
+    switch (decision.verdict) {
+      case 'deny':
+        throw this.#refusals.policyDenies({ ...asked, decision });
+      case 'allow':
+        return this.#allow({ ...asked, decision });
+      case 'challenge':
+        return this.#ask({ ...asked, decision }, usable, budget);
     }
-    if (decision.verdict === 'allow' && decision.reason === 'NOT_REQUIRED' && decision.needsSession && !session) {
-      throw this.#refuse(asked, 'unauthenticated', 'SESSION_INVALID', 'the policy asks for a session; give its token', {
-        metadata: { rule: decision.rule },
-      });
+  }
+
+  async #allow(asked: Asked<Extract<PolicyDecision, { verdict: 'allow' }>>): Promise<Opening> {
+    const { decision, session } = asked;
+    if (decision.reason === 'NOT_REQUIRED' && decision.needsSession && !session) {
+      throw this.#refusals.needsSession(asked);
     }
-    if (decision.verdict === 'allow') return this.#store(asked, this.#bypassed(asked, decision.reason));
-    const offers = this.#offers(asked, decision, usable);
-    if (isLocked(budget, now) && offers.every((offer) => isGuessable(offer.method))) {
-      throw this.#locked(asked, budget.hardLocked ? undefined : budget.lockedUntil - now);
+    return this.#store(asked, this.#drafts.approved(asked, decision.reason));
+  }
+
+  async #ask(asked: ToProve, usable: readonly Factor[], budget: Budget): Promise<Opening> {
+    const trusted = await this.#byDevice(asked, budget);
+    if (trusted) return trusted;
+    const offers = this.#withoutLocked(asked, this.#offers(asked, usable), budget);
+    return this.#store(asked, this.#drafts.pending(asked, offers));
+  }
+
+  /** A repeat is found before the device is asked, whose token was used up by the first request. */
+  async #byDevice(asked: ToProve, budget: Budget): Promise<Opening | undefined> {
+    const { challenges } = this.#deps;
+    const { command, decision, now } = asked;
+    if (command.trustedDeviceToken === '' || isStopped(budget)) return undefined;
+    const request = this.#claim(asked, '');
+    const repeat = request && (await challenges.repeatOf(request, now));
+    if (repeat?.outcome === 'repeat') return this.#first(asked, repeat.seed);
+    if (repeat) throw this.#refusals.reused(asked, this.#drafts.approved(asked, 'TRUSTED_DEVICE'));
+    if (!decision.trustedDevice || decision.methods.length === 0) {
+      this.#deviceRefused(asked);
+      return undefined;
     }
-    return this.#store(asked, this.#pending(asked, decision.ttlMs, offers));
+    const nextToken = await this.#trusted.use(asked);
+    if (nextToken === undefined) return undefined;
+    return this.#store(asked, this.#drafts.approved(asked, 'TRUSTED_DEVICE'), nextToken);
+  }
+
+  /** Whoever is locked is offered what nobody can guess. */
+  #withoutLocked(asked: ToProve, offers: readonly MethodOffer[], budget: Budget): readonly MethodOffer[] {
+    const { command, now } = asked;
+    if (!isLocked(budget, now)) return offers;
+    const left = isStopped(budget) ? [] : offers.filter(({ method }) => !isGuessable(method));
+    const chosen = command.method;
+    if (left.length > 0 && (chosen === undefined || left.some(({ method }) => method === chosen))) return left;
+    const open = [...new Set(left.map(({ method }) => method))];
+    throw this.#refusals.locked(asked, budget.hardLocked ? undefined : budget.lockedUntil - now, open);
   }
 
   async #session(caller: Caller, command: OpenCommand): Promise<Session | undefined> {
@@ -129,123 +176,21 @@ export class ChallengeOpening {
     throw new Fault('unauthenticated', reason, 'the session token is not good');
   }
 
-  #offers(
-    asked: Asked,
-    decision: Extract<PolicyDecision, { verdict: 'challenge' }>,
-    usable: readonly Factor[],
-  ): readonly MethodOffer[] {
-    const offering = offersFor(decision, usable, asked.command.methods, asked.command.method);
+  #offers(asked: ToProve, usable: readonly Factor[]): readonly MethodOffer[] {
+    const offering = offersFor(asked.decision, usable, asked.command.methods, asked.command.method);
     switch (offering.outcome) {
       case 'offered':
         return offering.offers;
       case 'not_offered':
-        throw this.#notOffered(asked, offering.method);
+        throw this.#refusals.notOffered(asked, offering.method);
       case 'not_enrolled':
-        throw this.#refuse(asked, 'precondition', 'MFA_NOT_ENROLLED', 'no enrolled factor would do; enrol one first', {
-          metadata: { rule: decision.rule, methods: offering.wouldDo.join(',') },
-          preconditions: offering.wouldDo.map((name) => ({
-            type: 'MFA_NOT_ENROLLED',
-            subject: name,
-            description: `a ${name} factor would do`,
-          })),
-        });
+        throw this.#refusals.notEnrolled(asked, offering.wouldDo);
     }
   }
 
-  #notOffered(asked: Asked, method: Method): Fault {
-    const message = `${method} does not satisfy the policy here; choose one of the offered methods or name none`;
-    return this.#refuse(asked, 'precondition', 'METHOD_NOT_OFFERED', message, {
-      metadata: { method, rule: asked.decision.rule },
-      preconditions: [{ type: 'METHOD_NOT_OFFERED', subject: method, description: 'is not offered' }],
-    });
-  }
-
-  #locked(asked: Asked, retryAfterMs: DurationMs | undefined): Fault {
-    const message =
-      retryAfterMs === undefined
-        ? 'the person is locked until an operator unlocks them'
-        : 'the person is locked for a while';
-    const details = retryAfterMs === undefined ? {} : { retryAfterMs };
-    return this.#refuse(asked, 'limited', 'SUBJECT_LOCKED', message, details);
-  }
-
-  #refuse(
-    asked: Asked,
-    kind: 'denied' | 'precondition' | 'limited' | 'unauthenticated',
-    reason: 'POLICY_DENIED' | 'SESSION_INVALID' | 'MFA_NOT_ENROLLED' | 'METHOD_NOT_OFFERED' | 'SUBJECT_LOCKED',
-    message: string,
-    details: FaultDetails,
-  ): Fault {
-    const { trail } = this.#deps;
-    trail.refused(
-      trail.draft('request.refused', asked.caller, {
-        realm: asked.command.realm,
-        outcome: 'REFUSED',
-        reason,
-        actionDigest: actionDigest(asked.command.realm, asked.subject, asked.command.action),
-        facts: {
-          ...decisionFacts(asked),
-          ...(details.metadata?.['method'] ? { method: details.metadata['method'] } : {}),
-        },
-        ...personOf(asked.subject, asked.session, asked.command.client),
-      }),
-    );
-    return new Fault(kind, reason, message, details);
-  }
-
-  #base(asked: Asked) {
-    const { command, subject, session, decision, now, caller } = asked;
-    return {
-      id: newId('challenge', this.#deps.random.bytes(16)),
-      realm: command.realm,
-      subject,
-      sessionId: session?.id ?? '',
-      openedBy: caller.name,
-      purpose: command.purpose,
-      action: command.action,
-      actionDigest: actionDigest(command.realm, subject, command.action),
-      sensitivity: decision.sensitivity,
-      audience: command.audience === '' ? command.realm : command.audience,
-      policyRule: decision.rule,
-      createdAt: now,
-    };
-  }
-
-  #pending(asked: Asked, ttlMs: DurationMs, offers: readonly MethodOffer[]): Challenge {
-    return {
-      ...this.#base(asked),
-      state: 'PENDING',
-      offers,
-      expiresAt: asked.now + Math.min(ttlMs, LONGEST_LIFE),
-      ...(asked.command.method === undefined ? {} : { chosenMethod: asked.command.method }),
-    };
-  }
-
-  #bypassed(asked: Asked, approvalReason: ApprovalReason): Challenge {
-    const { random, receiptLifeMs } = this.#deps;
-    return {
-      ...this.#base(asked),
-      state: 'APPROVED',
-      approvalReason,
-      offers: [],
-      expiresAt: asked.now,
-      settledAt: asked.now,
-      receiptId: newId('receipt', random.bytes(16)),
-      receiptExpiresAt: receiptExpiry(asked.now, receiptLifeMs),
-    };
-  }
-
-  async #store(asked: Asked, challenge: Challenge): Promise<Challenge> {
-    const { challenges, claims, endings, maxOpen } = this.#deps;
-    const { caller, command } = asked;
-    const request = claims.claim({
-      realm: command.realm,
-      method: 'OpenChallenge',
-      caller,
-      requestId: command.requestId,
-      fields: fingerprintFields(command),
-      seed: challenge.id,
-    });
+  async #store(asked: Asked, challenge: Challenge, trustedDeviceToken = ''): Promise<Opening> {
+    const { challenges, endings, maxOpen } = this.#deps;
+    const request = this.#claim(asked, this.#trusted.seedOf(asked, challenge, trustedDeviceToken));
     const opened = await challenges.open({
       challenge,
       maxOpen,
@@ -256,23 +201,31 @@ export class ChallengeOpening {
       case 'opened':
         if (challenge.state === 'APPROVED') endings.announce(challenge);
         else this.#deps.opened(challenge);
-        return challenge;
+        return { challenge, trustedDeviceToken };
       case 'repeat':
-        return this.#first(command.realm, Buffer.from(opened.seed).toString('utf8'));
+        return this.#first(asked, opened.seed);
       case 'reused':
-        this.#refusedToStore(asked, challenge, 'request.refused', 'REQUEST_ID_REUSED');
-        throw requestIdReused();
+        throw this.#refusals.reused(asked, challenge);
       case 'too_many':
-        this.#refusedToStore(asked, challenge, 'limit.hit', 'LIMIT_EXCEEDED');
-        throw new Fault('limited', 'LIMIT_EXCEEDED', 'too many open challenges; finish or cancel one first', {
-          quota: { subject: 'open_challenges', description: `at most ${maxOpen} open challenges per person` },
-        });
+        throw this.#refusals.tooMany(asked, challenge, maxOpen);
     }
   }
 
-  async #first(realm: string, challengeId: string): Promise<Challenge> {
-    const challenge = await this.#deps.challenges.read(realm, challengeId);
-    if (challenge) return challenge;
+  #claim({ caller, command }: Asked, seed: string): RequestClaim | undefined {
+    return this.#deps.claims.claim({
+      realm: command.realm,
+      method: 'OpenChallenge',
+      caller,
+      requestId: command.requestId,
+      fields: fingerprintFields(command),
+      seed,
+    });
+  }
+
+  async #first(asked: Asked, seed: Uint8Array): Promise<Opening> {
+    const { challengeId, trustedDeviceToken } = this.#trusted.firstOf(asked, seed);
+    const challenge = await this.#deps.challenges.read(asked.command.realm, challengeId);
+    if (challenge) return { challenge, trustedDeviceToken };
     throw new Fault(
       'not-found',
       'CHALLENGE_NOT_FOUND',
@@ -292,46 +245,18 @@ export class ChallengeOpening {
     });
   }
 
-  #refusedToStore(asked: Asked, challenge: Challenge, type: 'request.refused' | 'limit.hit', reason: string): void {
+  /** The policy asks for a proof whatever the device: its token is not looked at, and stays as it is. */
+  #deviceRefused(asked: ToProve): void {
     const { trail } = this.#deps;
-    const { challengeId: _neverStored, ...fields } = eventFields(challenge);
+    const { caller, command, subject, session } = asked;
     trail.refused(
-      trail.draft(type, asked.caller, {
-        ...fields,
+      trail.draft('device.refused', caller, {
+        realm: command.realm,
         outcome: 'REFUSED',
-        reason,
-        facts: { limit: 'open_challenges', ...decisionFacts(asked) },
+        reason: 'POLICY',
+        facts: decisionFacts(asked),
+        ...personOf(subject, session, command.client),
       }),
     );
   }
-}
-
-/** One request on its way through the policy. */
-interface Asked {
-  readonly caller: Caller;
-  readonly command: OpenCommand;
-  readonly subject: string;
-  readonly session: Session | undefined;
-  readonly decision: PolicyDecision;
-  readonly now: EpochMs;
-}
-
-function decisionFacts({ command, decision }: Asked): Readonly<Record<string, string>> {
-  const { purpose, action } = command;
-  return { purpose, action: action.action, sensitivity: decision.sensitivity, policy_rule: decision.rule };
-}
-
-function personOf(subject: string | undefined, session: Session | undefined, client: ClientContext) {
-  return {
-    ...(subject === undefined ? {} : { subject }),
-    ...(session === undefined ? {} : { sessionId: session.id }),
-    ...connectionOf(client),
-  } satisfies Partial<EventFields>;
-}
-
-function connectionOf(client: ClientContext) {
-  return {
-    ...(client.ipAddress === '' ? {} : { ipAddress: client.ipAddress }),
-    ...(client.userAgent === '' ? {} : { userAgent: client.userAgent }),
-  } satisfies Partial<EventFields>;
 }

@@ -1,5 +1,5 @@
 import { type Caller, mayKnow } from '#src/domain/caller.ts';
-import { type Challenge, canMove, isTerminal, shownTo } from '#src/domain/challenge.ts';
+import { type Challenge, canMove, isTerminal, saysMore, shownTo } from '#src/domain/challenge.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { type DurationMs, isOver } from '#src/domain/time.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
@@ -216,5 +216,8 @@ export class Watch {
 
 function isNewer(known: Challenge, next: Challenge): boolean {
   if (isTerminal(known.state)) return false;
-  return canMove(known.state, next.state) || (known.state === next.state && known.chosenMethod !== next.chosenMethod);
+  if (canMove(known.state, next.state)) return true;
+  if (known.state !== next.state) return false;
+  const { delivery } = next;
+  return known.chosenMethod !== next.chosenMethod || (delivery !== undefined && saysMore(delivery, known.delivery));
 }

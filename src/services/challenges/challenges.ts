@@ -1,19 +1,15 @@
 import type { Caller } from '#src/domain/caller.ts';
 import { mayKnow } from '#src/domain/caller.ts';
-import { type Challenge, isTerminal, type MethodOffer, shownTo } from '#src/domain/challenge.ts';
-import type { Fault } from '#src/domain/faults.ts';
+import { type Challenge, isTerminal, shownTo } from '#src/domain/challenge.ts';
 import type { Method } from '#src/domain/method.ts';
 import { isOver } from '#src/domain/time.ts';
-import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { Signals } from '#src/ports/signals.ts';
 import type { ReceiptAuthority } from '../contracts.ts';
 import type { PromptView } from '../methods/contract.ts';
-import type { Trail } from '../trail.ts';
-import { type ChallengeAccess, type ChallengeRef, challengeEnded } from './challenge-access.ts';
-import { type ChallengeEndings, eventFields, gone } from './challenge-endings.ts';
+import type { ChallengeAccess, ChallengeRef } from './challenge-access.ts';
+import type { ChallengeEndings } from './challenge-endings.ts';
 import type { ChallengeOpening } from './challenge-opening.ts';
-import { methodNotOffered } from './method-not-offered.ts';
+import type { Choosing } from './choosing.ts';
 import type { OpenCommand } from './open-command.ts';
 
 export interface IssuedReceipt {
@@ -31,11 +27,16 @@ export interface ChallengesDependencies {
   readonly opening: ChallengeOpening;
   readonly access: ChallengeAccess;
   readonly endings: ChallengeEndings;
-  readonly challenges: Pick<ChallengeStore, 'advance'>;
+  readonly choosing: Choosing;
   readonly receipts: ReceiptAuthority;
-  readonly signals: Signals;
-  readonly trail: Trail;
   readonly clock: Clock;
+}
+
+export interface OpenedView extends ChallengeView {
+  /** When a method was chosen at once and there is something to show for it. */
+  readonly prompt?: PromptView;
+  /** To be kept in place of the token that was sent; '' for none. */
+  readonly trustedDeviceToken: string;
 }
 
 /** The life of a challenge apart from its proofs: opened, read, a method chosen, given up. */
@@ -46,12 +47,14 @@ export class Challenges {
     this.#deps = deps;
   }
 
-  /** See ChallengeOpening.open. `prompt` is there when a method was chosen at once. */
-  async open(caller: Caller, command: OpenCommand): Promise<ChallengeView & { readonly prompt?: PromptView }> {
-    const challenge = await this.#deps.opening.open(caller, command);
-    const offer = challenge.offers.find(({ method }) => method === challenge.chosenMethod);
-    const view = await this.view(caller, challenge);
-    return offer && !isTerminal(challenge.state) ? { ...view, prompt: promptOf(offer) } : view;
+  /** See ChallengeOpening.open and Choosing.begin. */
+  async open(caller: Caller, command: OpenCommand): Promise<OpenedView> {
+    const { opening, choosing } = this.#deps;
+    const opened = await opening.open(caller, command);
+    const { challenge, prompt } = await choosing.begin(caller, opened.challenge, command.method);
+    const { trustedDeviceToken } = opened;
+    const view = { ...(await this.view(caller, challenge)), trustedDeviceToken };
+    return prompt ? { ...view, prompt } : view;
   }
 
   /** Throws Fault(not-found, CHALLENGE_NOT_FOUND) for whoever it is not bound to. */
@@ -68,47 +71,14 @@ export class Challenges {
     return this.view(caller, ended.challenge);
   }
 
-  /**
-   * Notes the method; `factorId` '' where the method has one factor only.
-   * Throws Fault(precondition) METHOD_NOT_OFFERED or CHALLENGE_ENDED.
-   */
-  async choose(caller: Caller, ref: ChallengeRef, method: Method | undefined, factorId: string): Promise<PromptView> {
-    const { access, challenges, endings, trail, signals, clock } = this.#deps;
-    const challenge = await access.read(caller, ref);
-    if (isTerminal(shownTo(challenge, mayKnow(caller), clock.now()).state)) throw challengeEnded(caller, challenge);
-    const offer = challenge.offers.find(
-      (candidate) => candidate.method === method && (factorId === '' || candidate.factorId === factorId),
-    );
-    if (!offer) throw this.#notOffered(caller, challenge, method);
-    // For somebody who may not know, a locked challenge takes the choice as an open one would.
-    if (challenge.state === 'LOCKED' || challenge.chosenMethod === offer.method) return promptOf(offer);
-    const advanced = await challenges.advance({
-      realm: challenge.realm,
-      challengeId: challenge.id,
-      to: challenge.state,
-      chosenMethod: offer.method,
-      now: clock.now(),
-    });
-    if (advanced.outcome === 'missing') throw gone();
-    if (isTerminal(advanced.challenge.state)) throw challengeEnded(caller, await endings.settled(advanced.challenge));
-    signals.challengeChanged(advanced.challenge);
-    await trail.append(
-      trail.draft('challenge.method_chosen', caller, {
-        ...eventFields(advanced.challenge),
-        outcome: 'INFO',
-        method: offer.method,
-        factorId: offer.factorId,
-      }),
-    );
-    return promptOf(offer);
+  /** See Choosing.choose. */
+  choose(caller: Caller, ref: ChallengeRef, method: Method | undefined, factorId: string): Promise<PromptView> {
+    return this.#deps.choosing.choose(caller, ref, method, factorId);
   }
 
-  /** Throws Fault(precondition, METHOD_NOT_OFFERED) while no method on offer sends anything. */
-  async resend(caller: Caller, ref: ChallengeRef): Promise<PromptView> {
-    const { access, clock } = this.#deps;
-    const challenge = await access.read(caller, ref);
-    if (isTerminal(shownTo(challenge, mayKnow(caller), clock.now()).state)) throw challengeEnded(caller, challenge);
-    throw this.#notOffered(caller, challenge, challenge.chosenMethod);
+  /** See Choosing.resend. */
+  resend(caller: Caller, ref: ChallengeRef): Promise<PromptView> {
+    return this.#deps.choosing.resend(caller, ref);
   }
 
   /** The challenge as `caller` may see it, with its receipt if it is APPROVED and the receipt has not lapsed. */
@@ -119,21 +89,4 @@ export class Challenges {
     if (shown.state !== 'APPROVED' || !fresh) return { challenge: shown };
     return { challenge: shown, receipt: await this.#deps.receipts.issue(challenge) };
   }
-
-  #notOffered(caller: Caller, challenge: Challenge, method: Method | undefined): Fault {
-    const { trail } = this.#deps;
-    trail.refused(
-      trail.draft('request.refused', caller, {
-        ...eventFields(challenge),
-        outcome: 'REFUSED',
-        reason: 'METHOD_NOT_OFFERED',
-        ...(method === undefined ? {} : { method }),
-      }),
-    );
-    return methodNotOffered(challenge, method);
-  }
-}
-
-function promptOf(offer: MethodOffer): PromptView {
-  return { method: offer.method, factorId: offer.factorId };
 }

@@ -55,7 +55,7 @@ export class Deliveries {
       to: 'SEEN',
       now: clock.now(),
     });
-    if (moved.outcome === 'missing' || moved.challenge.state !== 'SEEN') return;
+    if (moved.outcome !== 'advanced' || moved.challenge.state !== 'SEEN') return;
     signals.challengeChanged(moved.challenge);
     await trail.append(trail.draft('challenge.seen', undefined, { ...eventFields(moved.challenge), outcome: 'INFO' }));
   }

@@ -21,6 +21,10 @@ export interface OpenCommand {
   readonly requestId: string;
   /** Chosen at once. */
   readonly method: Method | undefined;
+  /** Of a device that was remembered, as it came; '' for none. */
+  readonly trustedDeviceToken: string;
+  /** BCP 47, of what is sent to the person; '' for the configured one. */
+  readonly language: string;
 }
 
 /** Everything that makes a difference, in a fixed order. */
@@ -37,6 +41,8 @@ export function fingerprintFields(command: OpenCommand): readonly string[] {
     client.ipAddress,
     client.userAgent,
     client.deviceId,
+    command.trustedDeviceToken,
+    command.language,
     ...fingerprintOfAction(command.action),
   ];
 }

@@ -1,7 +1,6 @@
-import type { EventDraft } from '#src/domain/audit-event.ts';
 import { type Caller, mayKnow } from '#src/domain/caller.ts';
 import { type Challenge, isTerminal, receiptExpiry } from '#src/domain/challenge.ts';
-import { attemptsLeft, type BudgetLimits, isLocked } from '#src/domain/failure-budget.ts';
+import { attemptsLeft, type BudgetLimits } from '#src/domain/failure-budget.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { newId } from '#src/domain/ids.ts';
 import { type DurationMs, isOver } from '#src/domain/time.ts';
@@ -13,9 +12,11 @@ import type { Metrics } from '#src/ports/telemetry.ts';
 import type { Lanes } from '../lanes.ts';
 import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import type { Trail } from '../trail.ts';
+import { approvalEvents, lostRaceEvents } from './approval-events.ts';
 import { type ChallengeAccess, type ChallengeRef, challengeEnded } from './challenge-access.ts';
 import { type ChallengeEndings, eventFields, gone } from './challenge-endings.ts';
 import type { Denials } from './denials.ts';
+import { LockEvents, type Spent } from './lock-events.ts';
 import { methodNotOffered } from './method-not-offered.ts';
 import { type Proof, type ProofChecker, type ProofVerdict, proofFields } from './proof.ts';
 import type { RepeatedAnswers } from './repeated-answers.ts';
@@ -67,8 +68,6 @@ interface Attempt {
   readonly request: RequestClaim | undefined;
 }
 
-type Spent = Extract<Awaited<ReturnType<AttemptStore['spend']>>, { readonly outcome: 'spent' }>;
-
 /**
  * Verifies proofs. An attempt is spent before a guess is looked at, whatever it looks like, so no number of parallel calls
  * gets more guesses than the budget has (NIST SP 800-63B section 5.2.2). What cannot be guessed spends nothing and passes
@@ -76,9 +75,11 @@ type Spent = Extract<Awaited<ReturnType<AttemptStore['spend']>>, { readonly outc
  */
 export class Verification {
   readonly #deps: VerificationDependencies;
+  readonly #locks: LockEvents;
 
   constructor(deps: VerificationDependencies) {
     this.#deps = deps;
+    this.#locks = new LockEvents(deps);
   }
 
   /**
@@ -164,7 +165,7 @@ export class Verification {
       return this.#notOffered(attempt, spent);
     }
     const verdict = await checker.check(challenge, proof, clock.now());
-    if (verdict.outcome === 'wrong') return this.#wrong(attempt, spent, 'PROOF_WRONG');
+    if (verdict.outcome === 'wrong') return this.#wrong(attempt, spent, 'PROOF_WRONG', verdict.refusal);
     if (verdict.outcome === 'replayed') return this.#wrong(attempt, spent, 'PROOF_REPLAYED');
     if (verdict.outcome === 'denied') return this.#denied(attempt, spent, verdict);
     return this.#approve(attempt, spent, verdict);
@@ -175,8 +176,8 @@ export class Verification {
     spent: Spent,
     verdict: Extract<ProofVerdict, { outcome: 'right' }>,
   ): Promise<AnswerOutcome> {
-    const { challenges, clock, random, receiptLifeMs, endings, metrics } = this.#deps;
-    const { challenge, request } = attempt;
+    const { challenges, clock, random, receiptLifeMs, endings, metrics, trail } = this.#deps;
+    const { caller, challenge, request } = attempt;
     const now = clock.now();
     const approved = await challenges.approve({
       realm: challenge.realm,
@@ -186,7 +187,7 @@ export class Verification {
       receiptId: newId('receipt', random.bytes(16)),
       receiptExpiresAt: receiptExpiry(now, receiptLifeMs),
       now,
-      events: this.#approvalEvents(attempt, verdict),
+      events: approvalEvents(trail, caller, challenge, verdict),
       ...(request ? { requestKey: request.key } : {}),
     });
     switch (approved.outcome) {
@@ -195,9 +196,10 @@ export class Verification {
         endings.announce(approved.challenge);
         return { outcome: 'finished', challenge: approved.challenge };
       case 'replayed':
+        for (const event of lostRaceEvents(trail, caller, challenge, verdict)) trail.refused(event);
         return this.#wrong(attempt, spent, 'PROOF_REPLAYED');
       case 'ended': {
-        const lock = await this.#lockEvent(attempt, spent);
+        const lock = await this.#locks.eventOf(attempt.caller, attempt.challenge, spent);
         if (lock) this.#deps.trail.refused(lock);
         const ended = await endings.settled(approved.challenge);
         throw this.#ended(attempt, ended);
@@ -212,33 +214,18 @@ export class Verification {
     spent: Spent,
     verdict: Extract<ProofVerdict, { outcome: 'denied' }>,
   ): Promise<AnswerOutcome> {
-    const lock = await this.#lockEvent(attempt, spent);
+    const lock = await this.#locks.eventOf(attempt.caller, attempt.challenge, spent);
     const { challenge, ended } = await this.#deps.denials.deny(attempt, verdict, lock ? [lock] : []);
     if (!ended) throw this.#ended(attempt, challenge);
     return { outcome: 'finished', challenge };
   }
 
-  #approvalEvents(attempt: Attempt, verdict: Extract<ProofVerdict, { outcome: 'right' }>): readonly EventDraft[] {
-    const { trail } = this.#deps;
-    const { caller, challenge } = attempt;
-    const fields = {
-      ...eventFields(challenge),
-      outcome: 'SUCCESS',
-      method: verdict.method,
-      factorId: verdict.factorId,
-    } as const;
-    const facts = { purpose: challenge.purpose, action: challenge.action.action };
-    const events = [trail.draft('challenge.approved', caller, { ...fields, reason: 'PROOF', facts })];
-    if (verdict.claim.kind === 'backup_code') events.push(trail.draft('backup_code.used', caller, fields));
-    if (verdict.resynchronized) events.push(trail.draft('factor.resynchronized', caller, fields));
-    return events;
-  }
-
   /** The proof was looked at and did not hold. The attempt that used up the budget ends the challenge. */
-  async #wrong(attempt: Attempt, spent: Spent, reason: Refusal): Promise<AnswerOutcome> {
+  async #wrong(attempt: Attempt, spent: Spent, reason: Refusal, refusal?: string): Promise<AnswerOutcome> {
     const { metrics } = this.#deps;
     metrics.proof(attempt.proof.kind, reason === 'PROOF_REPLAYED' ? 'replayed' : 'wrong');
-    this.#refusal(attempt, reason, { attempts_left: String(spent.attemptsLeft) });
+    const why = refusal === undefined ? {} : { refusal };
+    this.#refusal(attempt, reason, { attempts_left: String(spent.attemptsLeft), ...why });
     const locked = await this.#lockIfSpent(attempt, spent);
     return (locked && this.#finishedLocked(attempt, locked)) ?? this.#refused(attempt, spent.attemptsLeft, reason);
   }
@@ -255,28 +242,12 @@ export class Verification {
   }
 
   /** Ends the challenge if this attempt used up the budget and nothing has given it back since. */
-  async #lockIfSpent(attempt: Attempt, spent: Spent): Promise<Challenge | undefined> {
-    const event = await this.#lockEvent(attempt, spent);
+  async #lockIfSpent({ challenge, caller }: Attempt, spent: Spent): Promise<Challenge | undefined> {
+    const event = await this.#locks.eventOf(caller, challenge, spent);
     if (!event) return undefined;
-    const { challenge, ended } = await this.#deps.endings.end(attempt.challenge, 'LOCKED', attempt.caller, {
-      also: [event],
-    });
-    if (!ended) this.#deps.trail.refused(event);
-    return challenge;
-  }
-
-  async #lockEvent(attempt: Attempt, spent: Spent): Promise<EventDraft | undefined> {
-    if (spent.locks === 'no') return undefined;
-    const { trail, attempts, clock } = this.#deps;
-    const { caller, challenge } = attempt;
-    const budget = await attempts.read(challenge.realm, challenge.subject);
-    if (!isLocked(budget, clock.now())) return undefined;
-    return trail.draft(spent.locks === 'hard' ? 'subject.hard_locked' : 'subject.locked', caller, {
-      ...eventFields(challenge),
-      outcome: 'REFUSED',
-      reason: 'SUBJECT_LOCKED',
-      facts: { consecutive: String(budget.consecutive), locked_until_ms: String(budget.lockedUntil) },
-    });
+    const ending = await this.#deps.endings.end(challenge, 'LOCKED', caller, { also: [event] });
+    if (!ending.ended) this.#deps.trail.refused(event);
+    return ending.challenge;
   }
 
   /** No attempt was left to spend: nothing is looked at. */

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { Fault } from '#src/domain/faults.ts';
+import { Fault, invalidFields } from '#src/domain/faults.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { VerifyChallengeRequest, VerifyChallengeResponseSchema } from '#src/gen/sallyport/v1/challenge_pb.js';
 import type { ChallengeRef } from '#src/services/challenges/challenge-access.ts';
@@ -125,6 +125,7 @@ export class ChallengeStream {
     if (command.case === 'start') {
       this.#mustBeFirst();
       const open = openCommandFromProto(realms, command.value);
+      if (open.trustedDeviceToken !== '') throw noPlaceForToken();
       const { challenge, prompt } = await challenges.open(caller, open);
       const { realm, sessionToken } = open;
       await this.#follow({ realm, challengeId: challenge.id, sessionToken });
@@ -198,6 +199,12 @@ function newsToReply(news: WatchNews): Reply {
     case 'finished':
       return { case: 'finished', value: viewToProto(news.view) };
   }
+}
+
+/** The token is used up by looking at it, and no message of the stream could carry the one that takes its place. */
+function noPlaceForToken(): Fault {
+  const description = 'is for OpenChallenge, whose reply carries the token that takes its place';
+  return invalidFields([{ field: 'start.trusted_device_token', description }]);
 }
 
 function outOfOrder(message: string): Fault {

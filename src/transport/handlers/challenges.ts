@@ -34,8 +34,9 @@ export function challengeHandlers(deps: ChallengeHandlerDependencies): Handlers<
 
     async openChallenge(request, call) {
       const opened = await challenges.open(call.caller, openCommandFromProto(realms, request));
-      const view = viewToProto(opened);
-      return opened.prompt ? { ...view, prompt: promptToProto(opened.prompt) } : view;
+      const { prompt, trustedDeviceToken } = opened;
+      const view = { ...viewToProto(opened), trustedDeviceToken };
+      return prompt ? { ...view, prompt: promptToProto(prompt) } : view;
     },
 
     async answerChallenge(request, call): Promise<MessageInitShape<typeof AnswerChallengeResponseSchema>> {

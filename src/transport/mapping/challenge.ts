@@ -5,6 +5,7 @@ import { NO_CLIENT } from '#src/domain/caller.ts';
 import type {
   ApprovalReason as DomainApproval,
   Challenge as DomainChallenge,
+  Delivery as DomainDelivery,
   ChallengePurpose as DomainPurpose,
   ChallengeState as DomainState,
 } from '#src/domain/challenge.ts';
@@ -16,6 +17,8 @@ import {
   ChallengePurpose,
   type ChallengeSchema,
   ChallengeState,
+  type DeliverySchema,
+  DeliveryStatus,
   type InterruptedSchema,
   type OpenChallengeRequest,
   type PromptSchema,
@@ -56,6 +59,14 @@ const STATE: Readonly<Record<DomainState, ChallengeState>> = {
   CANCELLED: ChallengeState.CANCELLED,
   LOCKED: ChallengeState.LOCKED,
   SUPERSEDED: ChallengeState.SUPERSEDED,
+};
+
+const DELIVERY: Readonly<Record<DomainDelivery['status'], DeliveryStatus>> = {
+  QUEUED: DeliveryStatus.QUEUED,
+  SENT: DeliveryStatus.SENT,
+  DELIVERED: DeliveryStatus.DELIVERED,
+  FAILED: DeliveryStatus.FAILED,
+  UNKNOWN: DeliveryStatus.UNKNOWN,
 };
 
 const PURPOSE: Readonly<Record<DomainPurpose, ChallengePurpose>> = {
@@ -112,6 +123,8 @@ export function openCommandFromProto(realms: Realms, request: OpenChallengeReque
     client: request.client ? clientFromProto(request.client) : NO_CLIENT,
     requestId: request.requestId,
     method: methodFromProto(request.method),
+    trustedDeviceToken: request.trustedDeviceToken,
+    language: request.language,
   };
 }
 
@@ -188,6 +201,25 @@ export function challengeToProto(challenge: DomainChallenge): MessageInitShape<t
     createTime: timestampToProto(challenge.createdAt),
     expireTime: timestampToProto(challenge.expiresAt),
     ...(settledAt === undefined ? {} : { settleTime: timestampToProto(settledAt) }),
+    ...(challenge.delivery ? { delivery: deliveryToProto(challenge.delivery, challenge) } : {}),
+  };
+}
+
+/** Where it did not arrive, or nobody knows, it says what else there is. */
+function deliveryToProto(
+  { method, factorId, status, reason, resendable, at }: DomainDelivery,
+  { offers }: DomainChallenge,
+): MessageInitShape<typeof DeliverySchema> {
+  const others = offers.map((offer) => offer.method).filter((other) => other !== method);
+  const failed = status === 'FAILED' || status === 'UNKNOWN';
+  return {
+    method: methodToProto(method),
+    factorId,
+    status: DELIVERY[status],
+    reason,
+    resendable,
+    updateTime: timestampToProto(at),
+    instead: failed ? [...new Set(others)].map(methodToProto) : [],
   };
 }
 

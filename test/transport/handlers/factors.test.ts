@@ -122,7 +122,7 @@ describe('the factor RPCs', () => {
     await expect(last).rejects.toMatchObject({ reason: 'LAST_FACTOR' });
   });
 
-  it('refuse a realm that is not served, and proofs of a later release', async () => {
+  it('refuse a realm that is not served, an enrolment that is not there, and no proof at all', async () => {
     const { handlers, begin } = served();
     await expect(begin({ realm: 'bank' })).rejects.toMatchObject({ reason: 'REALM_UNKNOWN' });
     const push = create(ConfirmEnrollmentRequestSchema, {
@@ -130,7 +130,7 @@ describe('the factor RPCs', () => {
       factorId: 'fac_x',
       proof: { case: 'pushSignature', value: new Uint8Array(8) },
     });
-    await expect(handlers.confirmEnrollment(push, call)).rejects.toMatchObject({ reason: 'NOT_IMPLEMENTED' });
+    await expect(handlers.confirmEnrollment(push, call)).rejects.toMatchObject({ reason: 'FACTOR_NOT_FOUND' });
     const none = create(ConfirmEnrollmentRequestSchema, { subject: 'ada', factorId: 'fac_x' });
     await expect(handlers.confirmEnrollment(none, call)).rejects.toMatchObject({ reason: 'FIELD_INVALID' });
   });
