@@ -3,6 +3,7 @@ import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { IssuedCodes } from '#src/ports/issued-codes.ts';
 import type { Clock, KeyedDigest, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
+import type { Deliveries } from '#src/services/challenges/deliveries.ts';
 import type { BackupCodeSets } from '#src/services/factors/backup-code-sets.ts';
 import { TotpSeeds } from '#src/services/factors/totp-seeds.ts';
 import { backupCodeParts } from '#src/services/methods/backup-code.ts';
@@ -15,6 +16,10 @@ import { composeWebAuthn } from './webauthn-method.ts';
 export interface MethodDependencies {
   readonly config: Config;
   readonly backupCodes: BackupCodeSets;
+  /** Undefined where it is switched off. */
+  readonly push: MethodParts | undefined;
+  /** What methods tell of what they sent. */
+  readonly deliveries: Deliveries;
   readonly codes: IssuedCodes;
   readonly factors: FactorStore;
   readonly trail: Trail;
@@ -40,5 +45,6 @@ export function composeMethods(deps: MethodDependencies): MethodRegistry {
   ];
   const webauthn = composeWebAuthn(deps);
   if (webauthn) parts.push(webauthn);
+  if (deps.push) parts.push(deps.push);
   return new MethodRegistry(parts);
 }

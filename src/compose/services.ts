@@ -20,6 +20,7 @@ import { BackupCodeSets } from '#src/services/factors/backup-code-sets.ts';
 import { type FactorServices, factorServices } from '#src/services/factors/factors.ts';
 import { Housekeeping } from '#src/services/housekeeping.ts';
 import { Lanes } from '#src/services/lanes.ts';
+import type { PushDevices } from '#src/services/methods/push-api.ts';
 import type { MethodRegistry } from '#src/services/methods/registry.ts';
 import { NotMe } from '#src/services/notices/not-me.ts';
 import { NotMeLinks } from '#src/services/notices/not-me-links.ts';
@@ -31,6 +32,7 @@ import { Sessions } from '#src/services/sessions/sessions.ts';
 import type { Trail } from '#src/services/trail.ts';
 import { composeMethods } from './methods.ts';
 import { composeNotices } from './notices.ts';
+import { composePush } from './push-method.ts';
 import type { Storage } from './storage.ts';
 
 /** How long a request id is remembered: longer than any client retries. */
@@ -71,6 +73,8 @@ export interface Services {
   readonly receipts: Receipts;
   readonly operations: Operations;
   readonly devices: TrustedDevices;
+  /** What browsers that approve ask for; undefined where push is switched off. */
+  readonly pushDevices: PushDevices | undefined;
   /** What follows when a person says that a change was not theirs. */
   readonly notMe: NotMe;
   readonly privacy: PrivacyServices;
@@ -135,9 +139,20 @@ export function composeServices(deps: ServiceDependencies): Services {
   const authority = sessions.validation;
   const backupCodes = new BackupCodeSets({ factors: stores.factors, digest, slowHash: deps.slowHash, random });
   const deliveries = new Deliveries({ ...made, challenges: stores.challenges });
+  const push = composePush({
+    ...made,
+    config,
+    keys: stores.pushKeys,
+    factors: stores.factors,
+    codes: stores.codes,
+    ledger: stores.ledger,
+    deliveries,
+    digest,
+  });
   const methods = composeMethods({
     ...made,
     config,
+    push: push?.push.parts,
     deliveries,
     backupCodes,
     digest,
@@ -241,6 +256,11 @@ export function composeServices(deps: ServiceDependencies): Services {
       passLifeMs: config.privacy.pass_life,
     }),
     devices,
+    pushDevices: push?.push.devices({
+      challenges: stores.challenges,
+      confirmation: factors.confirmation,
+      verification: engine.verification,
+    }),
     notMe: new NotMe({ ...made, links, attempts, factors: stores.factors, devices, endings }),
     privacy: privacyServices({
       ...made,
@@ -272,7 +292,7 @@ export function composeServices(deps: ServiceDependencies): Services {
     },
     async stop() {
       unfollow();
-      await Promise.all([sessions.stop(), engine.expiry.stop(), housekeeping.stop(), notices?.stop()]);
+      await Promise.all([sessions.stop(), engine.expiry.stop(), housekeeping.stop(), notices?.stop(), push?.stop()]);
     },
   };
 }

@@ -84,6 +84,6 @@ export interface PushSender {
   send(message: PushMessage): Promise<PushResult>;
   /** Whether a browser's endpoint may be enrolled; answers why not. */
   refusal(endpoint: string): string | undefined;
-  /** base64url, 87 characters: browsers subscribe with it. */
-  readonly publicKey: string;
+  /** base64url, 87 characters: browsers subscribe with it. Throws Fault(unavailable) while it cannot be read. */
+  publicKey(): Promise<string>;
 }

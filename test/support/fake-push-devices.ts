@@ -23,7 +23,7 @@ export interface FakeChallenge {
 
 /** Push devices in memory, with the real checks of signatures and none of the stores. */
 export class FakePushDevices implements PushDevices {
-  readonly publicKey: string;
+  readonly #publicKey: string;
   readonly realm = 'default';
   readonly subject = 'ada';
   readonly factorId = 'fac_0123456789abcdefghjkmnpqrs';
@@ -38,7 +38,11 @@ export class FakePushDevices implements PushDevices {
   backupCodes: readonly string[] = [];
 
   constructor(publicKey: string) {
-    this.publicKey = publicKey;
+    this.#publicKey = publicKey;
+  }
+
+  async publicKey(): Promise<string> {
+    return this.#publicKey;
   }
 
   open(id: string, details: readonly (readonly [string, string])[], number: string, life = 60_000): FakeChallenge {

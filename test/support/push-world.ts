@@ -49,7 +49,6 @@ const BUDGET = { shortAttempts: 5, shortLockMs: 15 * MINUTE, hardAttempts: 100 }
 
 /** Answers what the test has scripted, and keeps what it was given. */
 export class ScriptedPushSender implements PushSender {
-  readonly publicKey = 'B'.repeat(87);
   readonly sent: PushMessage[] = [];
   readonly script: (PushResult | 'hang')[] = [];
   /** Answers the sends that hang, in order. */
@@ -61,6 +60,10 @@ export class ScriptedPushSender implements PushSender {
     const next = this.script.shift() ?? this.always;
     await Promise.resolve();
     return next === 'hang' ? new Promise((resolve) => this.hanging.push(resolve)) : next;
+  }
+
+  async publicKey(): Promise<string> {
+    return 'B'.repeat(87);
   }
 
   refusal(endpoint: string): string | undefined {

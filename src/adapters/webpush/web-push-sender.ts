@@ -1,5 +1,6 @@
 import { Agent, request } from 'node:https';
 import { TLSSocket } from 'node:tls';
+import { Fault } from '#src/domain/faults.ts';
 import { type DurationMs, type EpochMs, HOUR, SECOND } from '#src/domain/time.ts';
 import type { PushMessage, PushResult, PushSender } from '#src/ports/senders.ts';
 import { guardedLookup, type Resolve, systemResolve } from './guarded-lookup.ts';
@@ -9,7 +10,8 @@ import type { VapidKey } from './vapid-key.ts';
 import type { getVapidHeaders } from './web-push-library.ts';
 
 export interface WebPushOptions {
-  readonly key: VapidKey;
+  /** Asked with the first use, and again after it failed. */
+  readonly key: () => Promise<VapidKey>;
   /** Contact for push services, mailto: or https:. */
   readonly subject: string;
   /** Names, or `*.` and a name. */
@@ -36,6 +38,8 @@ const VAPID_LIFE: DurationMs = HOUR;
 const MAX_ORIGINS = 64;
 const ENCODING = 'aes128gcm';
 const TOO_LARGE: PushResult = { outcome: 'rejected', reason: 'TOO_LARGE', code: '', config: false };
+const KEY_AWAY: PushResult = { outcome: 'retry', reason: 'KEY_AWAY', afterMs: undefined };
+const KEY_DAMAGED: PushResult = { outcome: 'rejected', reason: 'KEY_DAMAGED', code: '', config: true };
 const HOST_REFUSED: PushResult = { outcome: 'rejected', reason: 'HOST_REFUSED', code: '', config: true };
 
 /**
@@ -44,14 +48,13 @@ const HOST_REFUSED: PushResult = { outcome: 'rejected', reason: 'HOST_REFUSED', 
  * from people: hosts are looked at with every send, addresses with every connection; redirects are not followed.
  */
 export class WebPushSender implements PushSender {
-  readonly publicKey: string;
   readonly #options: WebPushOptions;
   readonly #agent: Agent;
+  #key: Promise<VapidKey> | undefined;
   readonly #authorizations = new Map<string, { readonly header: string; readonly until: EpochMs }>();
 
   constructor(options: WebPushOptions) {
     this.#options = options;
-    this.publicKey = options.key.publicKey;
     this.#agent = new Agent({
       keepAlive: true,
       maxSockets: MAX_SOCKETS,
@@ -64,6 +67,10 @@ export class WebPushSender implements PushSender {
     });
   }
 
+  async publicKey(): Promise<string> {
+    return (await this.#vapid()).publicKey;
+  }
+
   refusal(endpoint: string): string | undefined {
     const { hosts, allowPrivateHosts } = this.#options;
     return refusalOf(endpoint, { hosts, allowPrivate: allowPrivateHosts });
@@ -73,9 +80,15 @@ export class WebPushSender implements PushSender {
     const { endpoint } = message.subscription;
     if (this.refusal(endpoint) !== undefined) return HOST_REFUSED;
     if (message.payload.length > MAX_PAYLOAD) return TOO_LARGE;
+    let key: VapidKey;
+    try {
+      key = await this.#vapid();
+    } catch (error) {
+      return error instanceof Fault && error.kind === 'data-loss' ? KEY_DAMAGED : KEY_AWAY;
+    }
     let prepared: Prepared;
     try {
-      prepared = await this.#prepare(message);
+      prepared = await this.#prepare(message, key);
     } catch {
       return { outcome: 'rejected', reason: 'UNSENDABLE', code: '', config: false };
     }
@@ -87,7 +100,15 @@ export class WebPushSender implements PushSender {
     this.#agent.destroy();
   }
 
-  async #prepare({ subscription, payload, ttlMs, topic }: PushMessage): Promise<Prepared> {
+  #vapid(): Promise<VapidKey> {
+    this.#key ??= this.#options.key().catch((error: unknown) => {
+      this.#key = undefined;
+      throw error;
+    });
+    return this.#key;
+  }
+
+  async #prepare({ subscription, payload, ttlMs, topic }: PushMessage, key: VapidKey): Promise<Prepared> {
     const { generateRequestDetails, getVapidHeaders } = await import('./web-push-library.ts');
     const { endpoint, p256dh, auth } = subscription;
     const { headers, body } = generateRequestDetails({ endpoint, keys: { p256dh, auth } }, Buffer.from(payload), {
@@ -98,16 +119,16 @@ export class WebPushSender implements PushSender {
       contentEncoding: ENCODING,
     });
     // Not by the library's option: it would take the audience from another parser of URLs.
-    const authorization = this.#authorization(new URL(endpoint).origin, getVapidHeaders);
+    const authorization = this.#authorization(new URL(endpoint).origin, key, getVapidHeaders);
     return { headers: { ...(headers as Prepared['headers']), Authorization: authorization }, body };
   }
 
   /** Signed once for each push service and half its life. */
-  #authorization(origin: string, vapidHeaders: typeof getVapidHeaders): string {
+  #authorization(origin: string, key: VapidKey, vapidHeaders: typeof getVapidHeaders): string {
     const now = Date.now();
     const kept = this.#authorizations.get(origin);
     if (kept && now < kept.until && now >= kept.until - VAPID_LIFE) return kept.header;
-    const { subject, key } = this.#options;
+    const { subject } = this.#options;
     const expires = Math.floor((now + VAPID_LIFE) / SECOND);
     const made = vapidHeaders(origin, subject, key.publicKey, key.privateKey, ENCODING, expires);
     if (this.#authorizations.size >= MAX_ORIGINS) this.#authorizations.clear();

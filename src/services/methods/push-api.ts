@@ -6,8 +6,8 @@ import type { EpochMs } from '#src/domain/time.ts';
  * the only thing that grants; refusals do not say why. What has to be signed is in domain/push-message.ts.
  */
 export interface PushDevices {
-  /** base64url, 87 characters: browsers subscribe with it (`applicationServerKey`). */
-  readonly publicKey: string;
+  /** base64url, 87 characters: browsers subscribe with it (`applicationServerKey`). Throws Fault(unavailable). */
+  publicKey(): Promise<string>;
   /**
    * Looks at what the browser made and answers what it has to sign; keeps nothing, so a repeat is harmless.
    * Throws Fault(precondition, ENROLLMENT_EXPIRED) for a ticket that is spent, over or unknown, Fault(invalid,

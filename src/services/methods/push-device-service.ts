@@ -59,8 +59,8 @@ export class PushDeviceService implements PushDevices {
     this.#deps = deps;
   }
 
-  get publicKey(): string {
-    return this.#deps.sender.publicKey;
+  publicKey(): Promise<string> {
+    return this.#deps.sender.publicKey();
   }
 
   async enroll(_visit: PushVisit, made: MadeDevice): Promise<DeviceToConfirm> {

@@ -23,7 +23,7 @@ export function pushRoutes({ devices, appName, api }: PushRoutesOptions): readon
       path: '/push/config.json',
       method: 'GET',
       kind: 'page',
-      handle: () => json(200, { appName, applicationServerKey: devices.publicKey }),
+      handle: async () => json(200, { appName, applicationServerKey: await devices.publicKey() }),
     },
     api('/push/api/enroll', async (visit, fields) => {
       const device = await devices.enroll(visit, madeDevice(fields));

@@ -7,6 +7,7 @@ import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
 import { systemRandom } from '#src/adapters/system.ts';
 import { ensureVapidKey, type VapidKey } from '#src/adapters/webpush/vapid-key.ts';
 import { type WebPushOptions, WebPushSender } from '#src/adapters/webpush/web-push-sender.ts';
+import { Fault } from '#src/domain/faults.ts';
 import type { PushKey } from '#src/ports/push-key-store.ts';
 import type { PushSubscription } from '#src/ports/senders.ts';
 import { type Certificates, makeCertificates } from '../../../scripts/servers/certificates.ts';
@@ -47,7 +48,7 @@ async function newKey(): Promise<VapidKey> {
 
 function senderWith(over: Partial<WebPushOptions> = {}): WebPushSender {
   const sender = new WebPushSender({
-    key,
+    key: async () => key,
     subject: SUBJECT,
     hosts: ['localhost'],
     allowPrivateHosts: true,
@@ -72,7 +73,7 @@ function send(sender: WebPushSender, subscription: PushSubscription, payload = '
 describe('what is sent', () => {
   it('decrypts at the service, with the time left, the topic, high urgency and a VAPID token of at most a day', async () => {
     const sender = senderWith();
-    const subscription = service.subscribe(sender.publicKey);
+    const subscription = service.subscribe(await sender.publicKey());
     expect(await send(sender, subscription)).toEqual({ outcome: 'accepted', providerId: '' });
     const [delivery] = service.deliveries;
     expect(delivery).toMatchObject({
@@ -81,7 +82,7 @@ describe('what is sent', () => {
       ttlSeconds: 42,
       topic: 'a-topic_1',
       urgency: 'high',
-      vapid: { aud: service.origin, sub: SUBJECT, key: sender.publicKey },
+      vapid: { aud: service.origin, sub: SUBJECT, key: await sender.publicKey() },
     });
     expect((delivery?.vapid.exp ?? 0) - Date.now() / 1000).toBeLessThanOrEqual(3_600);
     expect(service.refusals).toEqual([]);
@@ -259,6 +260,33 @@ describe('whom it speaks to', () => {
 });
 
 describe('the key', () => {
+  it('that cannot be read leaves a message for later; it is asked for again, and kept once it is there', async () => {
+    let asked = 0;
+    const sender = senderWith({
+      key: async () => {
+        asked += 1;
+        if (asked === 1) throw new Fault('unavailable', 'STORE_UNAVAILABLE', 'away');
+        if (asked === 2) throw new Fault('data-loss', 'INTEGRITY', 'altered');
+        return key;
+      },
+    });
+    const at = service.subscribe();
+    expect(await send(sender, at)).toEqual({ outcome: 'retry', reason: 'KEY_AWAY', afterMs: undefined });
+    expect(await send(sender, at)).toMatchObject({ outcome: 'rejected', reason: 'KEY_DAMAGED', config: true });
+    for (let round = 0; round < 3; round++) expect(await send(sender, at)).toMatchObject({ outcome: 'accepted' });
+    expect(asked).toBe(3);
+  });
+
+  it('is made once, and only who made it says so', async () => {
+    let kept: PushKey | undefined;
+    const store = { read: async () => kept, ensure: async (candidate: PushKey) => (kept ??= candidate) };
+    const box = new AesGcmSecretBox({ ring: createKeyRing(systemRandom), random: systemRandom });
+    const said: string[] = [];
+    const made = async (publicKey: string) => void said.push(publicKey);
+    await Promise.all(Array.from({ length: 8 }, () => ensureVapidKey({ store, box, now: 1, made })));
+    expect(said).toEqual([kept?.publicKey]);
+  });
+
   it('is one for all that ask at once, and stays', async () => {
     let kept: PushKey | undefined;
     const store = { read: async () => kept, ensure: async (candidate: PushKey) => (kept ??= candidate) };
