@@ -87,7 +87,8 @@ export class Erasure {
     const { factors, devices, clock } = this.#deps;
     const now = clock.now();
     const held = await factors.list(realm, subject, now);
-    return { factors: held.length, devices: (await devices.list(realm, subject, now)).length };
+    const own = held.filter(({ method }) => method !== 'backup_code');
+    return { factors: own.length, devices: (await devices.list(realm, subject, now)).length };
   }
 }
 
