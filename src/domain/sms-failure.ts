@@ -1,8 +1,8 @@
 /**
  * Why a message was not sent or did not arrive, in one word for callers and metrics:
  *
- * - about the person: OPTED_OUT (answered STOP), NUMBER_INVALID, UNREACHABLE (handset off or out of reach, or no route)
- * - about the network: CARRIER_BLOCKED, CARRIER_FILTERED, CARRIER_ERROR, FRAUD_BLOCKED (the provider saw pumping)
+ * - about the person: OPTED_OUT (answered STOP), NUMBER_INVALID, UNREACHABLE (handset off or out of reach)
+ * - about the network: NO_ROUTE, CARRIER_BLOCKED, CARRIER_FILTERED, CARRIER_ERROR, FRAUD_BLOCKED (the provider saw pumping)
  * - about the operator: COUNTRY_BLOCKED (not allowed in the account), SENDER_CONFIG (credentials, sender, account)
  * - about the provider: PROVIDER_BUSY, PROVIDER_DOWN, PROVIDER_ERROR, NO_ANSWER; with the last two it may have been sent
  * - about time: TOO_LATE (the challenge ends before it could arrive), DELAYED (still being tried), STOPPING, QUEUE_FULL
@@ -11,6 +11,7 @@ export type SmsFailure =
   | 'OPTED_OUT'
   | 'NUMBER_INVALID'
   | 'UNREACHABLE'
+  | 'NO_ROUTE'
   | 'CARRIER_BLOCKED'
   | 'CARRIER_FILTERED'
   | 'CARRIER_ERROR'

@@ -18,7 +18,7 @@ const REFUSALS: ReadonlyMap<number, TwilioMeaning> = new Map([
   [21606, about('SENDER_CONFIG', true)], // From not owned, or cannot send
   [21608, about('SENDER_CONFIG', true)], // trial account
   [21610, about('OPTED_OUT')],
-  [21612, about('UNREACHABLE')], // no route from this sender
+  [21612, about('NO_ROUTE')], // from this sender to this number
   [21614, about('NUMBER_INVALID')],
   [21635, about('NUMBER_INVALID')], // landline
 ]);

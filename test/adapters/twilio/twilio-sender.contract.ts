@@ -31,7 +31,7 @@ export function describeTwilio(name: string, access: () => Access): void {
 
     it.each([
       ['+15005550001', 'NUMBER_INVALID', '21211', false],
-      ['+15005550002', 'UNREACHABLE', '21612', false],
+      ['+15005550002', 'NO_ROUTE', '21612', false],
       ['+15005550003', 'COUNTRY_BLOCKED', '21408', true],
       ['+15005550004', 'OPTED_OUT', '21610', false],
       ['+15005550009', 'NUMBER_INVALID', '21614', false],
