@@ -306,6 +306,12 @@ describe('what a command loads', () => {
   it('is no YAML parser for serve without a file', () => {
     expect([...loadedWith(files, 'cli/serve.ts')]).not.toContain('yaml');
   });
+
+  it('is no WebAuthn before the first ceremony', () => {
+    const loaded = [...loadedWith(files, 'compose.ts')];
+    expect(loaded).toContain('adapters/webauthn/ceremonies.ts');
+    expect(loaded.filter((path) => path.startsWith('@simplewebauthn/'))).toEqual([]);
+  });
 });
 
 describe('the checks themselves', () => {

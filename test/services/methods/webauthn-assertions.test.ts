@@ -119,7 +119,7 @@ describe('an assertion', () => {
 
   it('that names the right key but is signed by another is refused', async () => {
     const signedBy = new SoftwareAuthenticator();
-    expect(await world.prove(world.challenge('ada', [factor]), factor, key, { signedBy })).toEqual({
+    expect(await world.prove(world.challenge('ada', [factor]), factor, key, { signedBy })).toMatchObject({
       outcome: 'wrong',
     });
     expect(world.lastRefusal).toBe('SIGNATURE');
