@@ -190,7 +190,6 @@ export function composeServices(deps: ServiceDependencies): Services {
     checker: factors.checker,
     methods,
     deliveries,
-    rubbish: [stores.codes, stores.ledger, stores.devices],
     devices: new DeviceLogins({
       ...made,
       devices: stores.devices,

@@ -294,7 +294,6 @@ export function challengeWorld({ policy, seed = 'challenges', limits, ...options
       devices,
       methods: registry,
       deliveries,
-      rubbish: [],
       box,
       checker,
       signals,

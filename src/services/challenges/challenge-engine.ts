@@ -15,7 +15,7 @@ import type { RequestClaims } from '../request-claims.ts';
 import type { Trail } from '../trail.ts';
 import { ChallengeAccess } from './challenge-access.ts';
 import { ChallengeEndings } from './challenge-endings.ts';
-import { ChallengeExpiry, type Rubbish } from './challenge-expiry.ts';
+import { ChallengeExpiry } from './challenge-expiry.ts';
 import { ChallengeOpening } from './challenge-opening.ts';
 import { ChallengeWatches } from './challenge-watch.ts';
 import { Challenges } from './challenges.ts';
@@ -62,8 +62,6 @@ export interface ChallengeEngineDependencies {
   readonly devices: TrustedDeviceAuthority;
   readonly checker: ProofChecker;
   readonly methods: MethodRegistry;
-  /** What else is collected once it is of no use any more. */
-  readonly rubbish: readonly Rubbish[];
   /** The same that the methods tell. */
   readonly deliveries: Deliveries;
   readonly signals: Signals;

@@ -1,5 +1,5 @@
 import type { Challenge } from '#src/domain/challenge.ts';
-import { type DurationMs, type EpochMs, SECOND } from '#src/domain/time.ts';
+import { type DurationMs, SECOND } from '#src/domain/time.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
@@ -14,16 +14,9 @@ const PARALLEL = 128;
 const PURGE_EVERY: DurationMs = 60 * SECOND;
 const PURGE_BATCH = 1_000;
 
-/** What is kept for a while; see the ports for what counts as old. */
-export interface Rubbish {
-  /** Answers how many went; as many as `limit` means that there may be more. */
-  purge(before: EpochMs, limit: number): Promise<number>;
-}
-
 export interface ChallengeExpiryDependencies {
   readonly challenges: Pick<ChallengeStore, 'due' | 'purge'>;
   readonly endings: Pick<ChallengeEndings, 'expire'>;
-  readonly rubbish: readonly Rubbish[];
   readonly clock: Clock;
   readonly log: Log;
   /** How often to look for challenges that nobody here knows of: left by a crash, or opened by another sidecar. */
@@ -139,10 +132,8 @@ export class ChallengeExpiry {
   }
 
   async #purge(): Promise<void> {
-    const { challenges, rubbish, clock, keepMs } = this.#deps;
+    const { challenges, clock, keepMs } = this.#deps;
     const before = clock.now() - keepMs;
-    for (const one of [challenges, ...rubbish]) {
-      while (!this.#stopped && (await one.purge(before, PURGE_BATCH)) >= PURGE_BATCH);
-    }
+    while (!this.#stopped && (await challenges.purge(before, PURGE_BATCH)) >= PURGE_BATCH);
   }
 }
