@@ -308,7 +308,7 @@ describe('what a command loads', () => {
   });
 
   it('is no WebAuthn before the first ceremony', () => {
-    const loaded = [...loadedWith(files, 'compose.ts')];
+    const loaded = [...loadedWith(files, 'compose/services.ts')];
     expect(loaded).toContain('adapters/webauthn/ceremonies.ts');
     expect(loaded.filter((path) => path.startsWith('@simplewebauthn/'))).toEqual([]);
   });
