@@ -149,9 +149,20 @@ export function composeServices(deps: ServiceDependencies): Services {
     deliveries,
     digest,
   });
+  const sms = composeSms({
+    ...made,
+    config,
+    challenges: stores.challenges,
+    factors: stores.factors,
+    issued: stores.codes,
+    ledger: stores.ledger,
+    deliveries,
+    digest,
+  });
   const methods = composeMethods({
     ...made,
     config,
+    sms: sms?.parts,
     push: push?.push.parts,
     deliveries,
     backupCodes,
@@ -219,7 +230,16 @@ export function composeServices(deps: ServiceDependencies): Services {
     lifeMs: config.notices.not_me_life,
     publicUrl: config.listeners.public.url,
   });
-  const notices = composeNotices({ ...made, config, outbox: stores.notices, sms: undefined, links });
+  const notices = composeNotices({
+    ...made,
+    config,
+    outbox: stores.notices,
+    factors: stores.factors,
+    ledger: stores.ledger,
+    digest,
+    sms: undefined,
+    links,
+  });
   const unfollow = notices ? deps.audit.onAppend((written) => notices.noted(written)) : () => {};
   const { attempts, subjects, consents, records, codes, ledger } = stores;
   const housekeeping = new Housekeeping({

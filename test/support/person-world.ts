@@ -132,16 +132,20 @@ export function personWorld(options: PersonWorldOptions = {}) {
     return used.nextToken;
   };
   /** A factor in use, or pending, straight in the store. */
-  const hold = async (method: Method, state: 'ACTIVE' | 'PENDING' = 'ACTIVE', subject = 'ann'): Promise<Factor> => {
+  const hold = async (
+    method: Method,
+    state: 'ACTIVE' | 'PENDING' = 'ACTIVE',
+    subject = 'ann',
+    seal: (row: Pick<Factor, 'id' | 'realm' | 'subject'>) => Uint8Array = () => random.bytes(8),
+  ): Promise<Factor> => {
     const now = clock.now();
+    const row = { id: newId('factor', random.bytes(16)), realm: REALM, subject };
     const factor: Factor = {
-      id: newId('factor', random.bytes(16)),
-      realm: REALM,
-      subject,
+      ...row,
       method,
       displayName: method,
       state: 'PENDING',
-      sealedSecret: random.bytes(8),
+      sealedSecret: seal(row),
       lastStep: -1,
       driftSteps: 0,
       replaces: '',
