@@ -16,7 +16,8 @@ import { composeWebAuthn } from './webauthn-method.ts';
 export interface MethodDependencies {
   readonly config: Config;
   readonly backupCodes: BackupCodeSets;
-  /** Undefined where it is switched off. */
+  /** Undefined where they are switched off. */
+  readonly sms: MethodParts | undefined;
   readonly push: MethodParts | undefined;
   /** What methods tell of what they sent. */
   readonly deliveries: Deliveries;
@@ -45,6 +46,7 @@ export function composeMethods(deps: MethodDependencies): MethodRegistry {
   ];
   const webauthn = composeWebAuthn(deps);
   if (webauthn) parts.push(webauthn);
+  if (deps.sms) parts.push(deps.sms);
   if (deps.push) parts.push(deps.push);
   return new MethodRegistry(parts);
 }
