@@ -22,6 +22,7 @@ import { Housekeeping } from '#src/services/housekeeping.ts';
 import { Lanes } from '#src/services/lanes.ts';
 import type { PushDevices } from '#src/services/methods/push-api.ts';
 import type { MethodRegistry } from '#src/services/methods/registry.ts';
+import type { SmsCallbacks } from '#src/services/methods/sms-callbacks.ts';
 import { NotMe } from '#src/services/notices/not-me.ts';
 import { NotMeLinks } from '#src/services/notices/not-me-links.ts';
 import { Operations } from '#src/services/operations.ts';
@@ -33,6 +34,7 @@ import type { Trail } from '#src/services/trail.ts';
 import { composeMethods } from './methods.ts';
 import { composeNotices } from './notices.ts';
 import { composePush } from './push-method.ts';
+import { composeSms } from './sms.ts';
 import type { Storage } from './storage.ts';
 
 /** How long a request id is remembered: longer than any client retries. */
@@ -73,6 +75,8 @@ export interface Services {
   readonly receipts: Receipts;
   readonly operations: Operations;
   readonly devices: TrustedDevices;
+  /** Takes what the SMS provider reports; undefined where it does not. */
+  readonly smsCallbacks: SmsCallbacks | undefined;
   /** What browsers that approve ask for; undefined where push is switched off. */
   readonly pushDevices: PushDevices | undefined;
   /** What follows when a person says that a change was not theirs. */
@@ -237,7 +241,7 @@ export function composeServices(deps: ServiceDependencies): Services {
     factors: stores.factors,
     ledger: stores.ledger,
     digest,
-    sms: undefined,
+    sms,
     links,
   });
   const unfollow = notices ? deps.audit.onAppend((written) => notices.noted(written)) : () => {};
@@ -275,6 +279,7 @@ export function composeServices(deps: ServiceDependencies): Services {
       passLifeMs: config.privacy.pass_life,
     }),
     devices,
+    smsCallbacks: sms?.callbacks,
     pushDevices: push?.push.devices({
       challenges: stores.challenges,
       confirmation: factors.confirmation,
@@ -311,7 +316,8 @@ export function composeServices(deps: ServiceDependencies): Services {
     },
     async stop() {
       unfollow();
-      await Promise.all([sessions.stop(), engine.expiry.stop(), housekeeping.stop(), notices?.stop(), push?.stop()]);
+      await Promise.all([sms?.stop(), push?.stop(), notices?.stop()]);
+      await Promise.all([sessions.stop(), engine.expiry.stop(), housekeeping.stop()]);
     },
   };
 }

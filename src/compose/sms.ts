@@ -7,7 +7,6 @@ import type { Config } from '#src/config/schema.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { IssuedCodes } from '#src/ports/issued-codes.ts';
-import type { NoticeSender } from '#src/ports/notices.ts';
 import type { Clock, KeyedDigest, Random, SecretBox } from '#src/ports/runtime.ts';
 import type { SendLedger } from '#src/ports/send-ledger.ts';
 import type { SmsSender } from '#src/ports/senders.ts';
@@ -21,7 +20,6 @@ import { SmsDelivery } from '#src/services/methods/sms-delivery.ts';
 import { SmsLimits } from '#src/services/methods/sms-limits.ts';
 import { SmsMessages } from '#src/services/methods/sms-messages.ts';
 import { SmsNumbers } from '#src/services/methods/sms-numbers.ts';
-import { SmsNotices } from '#src/services/notices/sms-notices.ts';
 import type { Trail } from '#src/services/trail.ts';
 
 export interface SmsDependencies {
@@ -43,8 +41,8 @@ export interface SmsDependencies {
 /** What there is where SMS is switched on. */
 export interface SmsServices {
   readonly parts: MethodParts;
-  /** Tells people of changes by SMS. */
-  readonly notices: NoticeSender;
+  readonly sender: SmsSender;
+  readonly numbers: SmsNumbers;
   /** Undefined for the console, which reports nothing. */
   readonly callbacks: SmsCallbacks | undefined;
   /** Says "not sent" of what waits; what is being sent has a second. */
@@ -77,13 +75,8 @@ export function composeSms(deps: SmsDependencies): SmsServices | undefined {
   const messages = new SmsMessages({ ...deps, numbers, codes, limits, delivery, links, appName, templates });
   return {
     parts: smsParts({ ...deps, numbers, codes, limits, messages }),
-    notices: new SmsNotices({
-      ...deps,
-      sender,
-      numberOf: (factor) => numbers.open(factor),
-      appName,
-      maxPerDay: sms.max_per_day,
-    }),
+    sender,
+    numbers,
     callbacks: reports && new SmsCallbacks({ ...deps, reports, links }),
     stop: () => delivery.stop(),
   };
