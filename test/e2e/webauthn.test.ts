@@ -2,14 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ChallengeState, RefusalReason } from '#src/gen/sallyport/v1/challenge_pb.js';
-import { Method } from '#src/gen/sallyport/v1/common_pb.js';
+import { ChallengeService, ChallengeState, RefusalReason } from '#src/gen/sallyport/v1/challenge_pb.js';
+import { Method, Sensitivity } from '#src/gen/sallyport/v1/common_pb.js';
 import { FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 import { errorInfo, type GrpcClient } from '../support/grpc-client.ts';
-import { signIn } from '../support/people.ts';
+import { signIn, TRANSFER } from '../support/people.ts';
 import { Sidecar } from '../support/sidecar.ts';
 import { type Bend, FLAG, SoftwareAuthenticator } from '../support/software-authenticator.ts';
+import { answer, backupCode } from '../support/step-up.ts';
 import { eventually, factOf } from '../support/trail-of.ts';
 import {
   answerWith,
@@ -134,6 +135,35 @@ describe('an assertion', () => {
     const options = await optionsOf(client, gus, challengeId);
     expect((await answerWith(client, gus, challengeId, '{}')).result.case).toBe('refused');
     expect((await answerWith(client, gus, challengeId, key.assert(options))).result.case).toBe('refused');
+  });
+
+  it('is asked for again by resend, which voids the prompt before', async () => {
+    const { key, person: hew } = await keyHolder('hew');
+    const challengeId = await openFor(client, hew);
+    const older = await optionsOf(client, hew, challengeId);
+    const { result } = await client.unary(ChallengeService.method.answerChallenge, {
+      challengeId,
+      sessionToken: hew.token,
+      step: { case: 'resend', value: {} },
+    });
+    if (result.case !== 'prompt') throw new Error(`expected a prompt, got ${result.case}`);
+    const newer = result.value.webauthnOptionsJson;
+    expect(JSON.parse(newer).challenge).not.toBe(JSON.parse(older).challenge);
+    expect((await answerWith(client, hew, challengeId, key.assert(newer))).result.case).toBe('finished');
+  });
+
+  it('holds for somebody who is locked: guesses of others do not keep the owner of a key out', async () => {
+    const { key, person: ivy } = await keyHolder('ivy');
+    const { challenge } = await client.unary(ChallengeService.method.openChallenge, {
+      sessionToken: ivy.token,
+      action: TRANSFER,
+      sensitivity: Sensitivity.SENSITIVE,
+    });
+    const guess = () => answer(client, challenge?.id ?? '', ivy.token, backupCode('AAAA-AAAA-AAAA-AAAA'));
+    const told = [];
+    for (let guesses = 0; guesses < 5; guesses++) told.push((await guess()).end);
+    expect(told.at(-1)).toBe('locked');
+    await expect(proveBy(client, ivy, key)).resolves.not.toBe('');
   });
 
   it("of one person on another's challenge is refused", async () => {
