@@ -33,7 +33,7 @@ export interface ApproveChallenge {
   readonly now: EpochMs;
   /** Key of the request that AttemptStore.spend noted as refused; becomes approved in the same step. */
   readonly requestKey?: string;
-  /** Recorded with `approved`. */
+  /** Recorded with `approved`; `backup_code.used` with the fact `codes_left`. */
   readonly events: readonly EventDraft[];
 }
 
@@ -89,8 +89,9 @@ export interface ChallengeStore {
   openOf(realm: string, subject: string, method: Method, now: EpochMs): Promise<readonly Challenge[]>;
   /**
    * In one step: the challenge is open and in time, the proof is unused (TOTP step above the factor's last, code unspent,
-   * issued code the newest, counter grown, factor active and not frozen), then the proof is used up, the challenge APPROVED and the person's failure budget restored.
-   * `ended` carries the challenge as it stands; `replayed` means the proof was used before and changes nothing.
+   * issued code the newest, counter grown, factor active and not frozen), then the proof is used up, the challenge APPROVED
+   * and, unless the proof is one that nobody can guess (webauthn), the person's failure budget restored. `ended` carries
+   * the challenge as it stands; `replayed` means the proof was used before or its factor is gone, and changes nothing.
    */
   approve(
     command: ApproveChallenge,

@@ -1,7 +1,21 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FRESH_BUDGET } from '#src/domain/failure-budget.ts';
 import { type MakeStores, type StoreFixture, trailOf } from '../support/store-fixture.ts';
-import { atOnce, claimOf, eventOf, LIMITS, person, REALM, T0, tally } from '../support/store-samples.ts';
+import {
+  atOnce,
+  beginOf,
+  burnOf,
+  challengeOf,
+  claimOf,
+  confirmOf,
+  eventOf,
+  factorOf,
+  LIMITS,
+  person,
+  REALM,
+  T0,
+  tally,
+} from '../support/store-samples.ts';
 
 export function describeAttemptStore(name: string, make: MakeStores): void {
   describe(`AttemptStore over ${name}`, () => {
@@ -46,6 +60,35 @@ export function describeAttemptStore(name: string, make: MakeStores): void {
       const events = [eventOf('subject.unlocked', { subject, at: now })];
       expect(await stores.attempts.unlock(REALM, subject, events)).toEqual({ wasLocked: true });
       expect(await spend(subject, now)).toMatchObject({ outcome: 'spent', attemptsLeft: 4 });
+    });
+
+    it('stops for good by the person’s own word, which no success takes back, and counts the word once', async () => {
+      const subject = person();
+      const factor = factorOf({ subject });
+      await stores.factors.begin(beginOf(factor));
+      await stores.factors.confirm(confirmOf(factor));
+      const challenge = challengeOf({ subject });
+      await stores.challenges.open({ challenge, maxOpen: 9, events: [] });
+      const pending = factorOf({ subject, method: 'webauthn' });
+      await stores.factors.begin(beginOf(pending, { firstOnly: false, receipt: burnOf() }));
+      const word = burnOf();
+      const events = () => [eventOf('subject.reported_not_me', { subject })];
+      const lock = () => stores.attempts.lock({ realm: REALM, subject, word, now: T0, events: events() });
+      const outcomes = await atOnce(20, lock);
+      expect(tally(outcomes)).toEqual({ locked: 1, spent: 19 });
+      expect(await trailOf(stores, subject)).toContain('subject.reported_not_me');
+      const late = T0 + 1_000 * LIMITS.shortLockMs;
+      expect(await spend(subject, late)).toMatchObject({ outcome: 'locked', hard: true });
+      const free = { realm: REALM, subject, limits: LIMITS, now: late, free: true };
+      expect(await stores.attempts.spend(free)).toMatchObject({ outcome: 'locked', hard: true });
+      expect(await stores.challenges.read(REALM, challenge.id)).toMatchObject({ state: 'CANCELLED' });
+      expect((await stores.factors.confirm(confirmOf(pending))).outcome).toBe('missing');
+      stores = await stores.restart();
+      expect((await lock()).outcome).toBe('spent');
+      expect((await spend(subject, late)).outcome).toBe('locked');
+      const unlocked = [eventOf('subject.unlocked', { subject, at: late })];
+      expect(await stores.attempts.unlock(REALM, subject, unlocked)).toEqual({ wasLocked: true });
+      expect((await spend(subject, late)).outcome).toBe('spent');
     });
 
     it('keeps people and realms apart', async () => {

@@ -243,6 +243,19 @@ export function describeChallengeStore(name: string, make: MakeStores): void {
       expect(await stores.factors.findBackupCode(REALM, subject, 's3')).toBeUndefined();
     });
 
+    it('says in the event of a backup code how many are left', async () => {
+      const subject = person();
+      await enrol(subject);
+      const code = await stores.factors.findBackupCode(REALM, subject, 's3');
+      const proof = { kind: 'backup_code' as const, factorId: code?.factorId ?? '', codeId: code?.id ?? '' };
+      const events = [eventOf('challenge.approved', { subject }), eventOf('backup_code.used', { subject })];
+      const challenge = await open({ subject });
+      await stores.challenges.approve(approval(challenge, factorOf(), { proof, method: 'backup_code', events }));
+      const told = await stores.audit.query({ realm: REALM, subject }, 10);
+      expect(told.find(({ type }) => type === 'backup_code.used')?.facts).toEqual([{ key: 'codes_left', value: '9' }]);
+      expect(told.find(({ type }) => type === 'challenge.approved')?.facts).toEqual([]);
+    });
+
     it('approves until the last instant and refuses from the expiry on', async () => {
       const subject = person();
       const factor = await enrol(subject);

@@ -9,6 +9,7 @@ import {
 } from '#src/domain/failure-budget.ts';
 import type { AttemptStore, SpendAttempt } from '#src/ports/attempt-store.ts';
 import { deleteBudget, readBudget, writeBudget } from './budget-rows.ts';
+import { cancelChallenges } from './challenge-rows.ts';
 import { readerOf, type SqlExecutor } from './executor.ts';
 import { deletePending } from './factor-rows.ts';
 import { burnReceipt } from './receipt-burns.ts';
@@ -55,6 +56,7 @@ export class SqlAttemptStore implements AttemptStore {
       await writeBudget(tx, realm, subject, stopped(await readBudget(tx, realm, subject)));
       await deletePending(tx, realm, subject);
       await voidPass(tx, realm, subject);
+      await cancelChallenges(tx, realm, subject, now);
       tx.record(...events);
       return { outcome: 'locked' };
     });

@@ -1,6 +1,7 @@
 import type { Challenge, ChallengeState, Delivery, MethodOffer } from '#src/domain/challenge.ts';
 import { isTerminal } from '#src/domain/challenge.ts';
 import type { Method } from '#src/domain/method.ts';
+import type { EpochMs } from '#src/domain/time.ts';
 import type { Row, Tx } from './executor.ts';
 import { json, optionalJson, optionalText, optionalWhole, orNull, present, text, whole } from './row.ts';
 
@@ -86,5 +87,16 @@ export async function insertChallenge(tx: Tx, challenge: Challenge): Promise<voi
     orNull(challenge.receiptExpiresAt),
     challenge.delivery ? JSON.stringify(challenge.delivery) : null,
     orNull(challenge.language),
+  );
+}
+
+/** Ends what is open of a person. */
+export async function cancelChallenges(tx: Tx, realm: string, subject: string, now: EpochMs): Promise<void> {
+  await tx.run(
+    `UPDATE challenges SET state = 'CANCELLED', settled_at = $3
+     WHERE realm = $1 AND subject = $2 AND settled_at IS NULL AND expires_at > $3`,
+    realm,
+    subject,
+    now,
   );
 }

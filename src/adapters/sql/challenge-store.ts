@@ -1,3 +1,4 @@
+import type { EventDraft } from '#src/domain/audit-event.ts';
 import { type Challenge, canMove, isTerminal, saysMore, stateAt } from '#src/domain/challenge.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { Method } from '#src/domain/method.ts';
@@ -164,9 +165,10 @@ export class SqlChallengeStore implements ChallengeStore {
         command.receiptExpiresAt,
       );
       const challenge = challengeOf(changed(row));
-      await restoreBudget(tx, realm, challenge.subject);
+      // What spends nothing gives nothing back, so guesses between two signatures still add up.
+      if (proof.kind !== 'webauthn') await restoreBudget(tx, realm, challenge.subject);
       await approveAttempt(tx, command.requestKey);
-      tx.record(...command.events);
+      tx.record(...command.events.map((event) => withCodesLeft(event, claimed.codesLeft)));
       return { outcome: 'approved', challenge, codesLeft: claimed.codesLeft };
     });
   }
@@ -264,4 +266,10 @@ async function countOpen(tx: Tx, realm: string, subject: string, now: EpochMs): 
 function changed<T>(row: T | undefined): T {
   if (row === undefined) throw new UnitConflict('a challenge changed within a unit');
   return row;
+}
+
+/** How many are left is known with the claim only; the person is told of it. */
+function withCodesLeft(event: EventDraft, codesLeft: number): EventDraft {
+  if (event.type !== 'backup_code.used') return event;
+  return { ...event, facts: { ...event.facts, codes_left: String(codesLeft) } };
 }

@@ -1,6 +1,7 @@
 import type { RequestClaim } from '#src/ports/intents.ts';
 import type { EraseSubject, Erasure, ResetSubject, SubjectStore, TemporaryPass } from '#src/ports/subject-store.ts';
 import { deleteBudget } from './budget-rows.ts';
+import { cancelChallenges } from './challenge-rows.ts';
 import { readerOf, type SqlExecutor, type Tx } from './executor.ts';
 import { deleteFactors, deletePerson, deleteSessions } from './person-rows.ts';
 import { repeatOf, storeClaim } from './request-claims.ts';
@@ -41,13 +42,7 @@ export class SqlSubjectStore implements SubjectStore {
       const factors = await deleteFactors(tx, realm, subject);
       await tx.run('DELETE FROM issued_codes WHERE realm = $1 AND subject = $2', realm, subject);
       const devices = await revokeDevices(tx, { realm, subject, deviceId: '', reason: 'RESET', now });
-      await tx.run(
-        `UPDATE challenges SET state = 'CANCELLED', settled_at = $3
-         WHERE realm = $1 AND subject = $2 AND settled_at IS NULL AND expires_at > $3`,
-        realm,
-        subject,
-        now,
-      );
+      await cancelChallenges(tx, realm, subject, now);
       await deleteBudget(tx, realm, subject);
       await putPass(tx, realm, subject, pass);
       await storeClaim(tx, request, now);
