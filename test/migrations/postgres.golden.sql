@@ -423,7 +423,7 @@ CREATE UNIQUE INDEX backup_codes_pkey ON public.backup_codes USING btree (id);
 
 CREATE INDEX challenges_due ON public.challenges USING btree (expires_at) WHERE (settled_at IS NULL);
 
-CREATE INDEX challenges_open_of_subject ON public.challenges USING btree (realm, subject) WHERE (settled_at IS NULL);
+CREATE INDEX challenges_of_subject ON public.challenges USING btree (realm, subject, created_at, id);
 
 CREATE UNIQUE INDEX challenges_pkey ON public.challenges USING btree (id);
 
@@ -480,6 +480,8 @@ CREATE INDEX send_windows_expiry ON public.send_windows USING btree (keep_until)
 CREATE UNIQUE INDEX send_windows_pkey ON public.send_windows USING btree (realm, scope);
 
 CREATE UNIQUE INDEX session_change_heads_pkey ON public.session_change_heads USING btree (realm);
+
+CREATE INDEX session_changes_of_subject ON public.session_changes USING btree (realm, subject) WHERE (subject <> ''::text);
 
 CREATE UNIQUE INDEX session_changes_one_end ON public.session_changes USING btree (session_id) WHERE (end_reason IS NOT NULL);
 

@@ -52,7 +52,7 @@ CREATE TABLE challenges (
 
 CREATE INDEX challenges_due ON challenges (expires_at) WHERE settled_at IS NULL;
 
-CREATE INDEX challenges_open_of_subject ON challenges (realm, subject) WHERE settled_at IS NULL;
+CREATE INDEX challenges_of_subject ON challenges (realm, subject, created_at, id);
 
 CREATE INDEX challenges_settled ON challenges (settled_at) WHERE settled_at IS NOT NULL;
 
@@ -201,6 +201,8 @@ CREATE TABLE session_changes (
   changed_at INTEGER NOT NULL,
   PRIMARY KEY (realm, position)
 ) STRICT;
+
+CREATE INDEX session_changes_of_subject ON session_changes (realm, subject) WHERE subject <> '';
 
 CREATE UNIQUE INDEX session_changes_one_end ON session_changes (session_id) WHERE end_reason IS NOT NULL;
 

@@ -4,6 +4,11 @@
 ALTER TABLE challenges ADD COLUMN delivery TEXT COLLATE "C";
 ALTER TABLE challenges ADD COLUMN language TEXT COLLATE "C";
 
+-- All that is one person's has to be found, to be shown and to be erased.
+DROP INDEX challenges_open_of_subject;
+CREATE INDEX challenges_of_subject ON challenges (realm, subject, created_at, id);
+CREATE INDEX session_changes_of_subject ON session_changes (realm, subject) WHERE subject <> '';
+
 ALTER TABLE factors ADD COLUMN sign_count BIGINT NOT NULL DEFAULT 0 CHECK (sign_count >= 0);
 ALTER TABLE factors ADD COLUMN unique_digest BYTEA;
 ALTER TABLE factors ADD COLUMN freeze_reason TEXT COLLATE "C" CHECK (freeze_reason IN ('NOT_ME', 'CONSENT_WITHDRAWN', 'ENDPOINT_GONE'));
