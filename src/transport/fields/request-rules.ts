@@ -75,6 +75,8 @@ export const REQUEST_RULES: Readonly<Record<string, MessageRules>> = {
       methods: list(8),
       audience: text(256, printable),
       request_id: uuid,
+      trusted_device_token: token,
+      language: languageTag,
     },
     requiredWhen: [
       {
@@ -118,6 +120,8 @@ export const REQUEST_RULES: Readonly<Record<string, MessageRules>> = {
       phone_number: text(32),
       push_subscription_json: text(8192),
       device_public_key: bytes(512),
+      temporary_pass: token,
+      language: languageTag,
     },
   },
   'sallyport.v1.ConfirmEnrollmentRequest': {
