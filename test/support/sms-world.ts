@@ -80,12 +80,14 @@ export interface SmsWorldOptions extends Partial<SmsLimitOptions> {
   readonly publicUrl?: string;
   readonly sender?: SmsSender;
   readonly reports?: SmsReports;
+  /** Another has other keys. */
+  readonly seed?: string;
 }
 
 /** The SMS method over SQL stores in memory; `sidecar` makes another over the same. */
 export class SmsWorld {
   readonly clock = new ManualClock();
-  readonly random = new SeededRandom('sms');
+  readonly random: SeededRandom;
   readonly audit = new RecordingAudit();
   readonly log = new RecordingLog();
   readonly metrics = new CountingMetrics();
@@ -103,6 +105,7 @@ export class SmsWorld {
 
   constructor(options: SmsWorldOptions = {}) {
     this.#options = options;
+    this.random = new SeededRandom(options.seed ?? 'sms');
     const { clock, random, audit, metrics, log } = this;
     const ring = createKeyRing(random);
     this.box = new AesGcmSecretBox({ ring, random });
