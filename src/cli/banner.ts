@@ -4,7 +4,7 @@ const ROWS: readonly (readonly [key: string, title: string, prefix: string, suff
   ['grpc', 'gRPC', '', ''],
   ['socket', 'gRPC', 'unix:', ''],
   ['http', 'HTTP', 'http://', '  Connect, gRPC-Web, JSON'],
-  ['public', 'public', 'http://', ''],
+  ['public', 'public', 'http://', '  pages for browsers, callbacks of providers, JWKS'],
   ['admin', 'admin', 'http://', '  /livez /readyz /startupz /metrics'],
 ];
 

@@ -36,6 +36,7 @@ import { Pipeline } from '#src/transport/pipeline.ts';
 import { QrRenderer } from '#src/transport/qr.ts';
 import { reflection } from '#src/transport/reflection/reflection.ts';
 import { VERSION } from '#src/version.ts';
+import { composePublic } from './public-listener.ts';
 import type { Services } from './services.ts';
 
 /** A loop that is this late cannot answer in time; the kubelet may restart the pod. */
@@ -132,6 +133,7 @@ export function composeTransport(deps: TransportDependencies): Transport {
     maxConnections: config.limits.max_connections,
     jwks: () => services.receipts.jwks(),
   });
+  const publicServer = composePublic({ ...deps, addresses: tcp(config.listeners.public.address) });
 
   let listening = false;
   let draining = false;
@@ -160,13 +162,14 @@ export function composeTransport(deps: TransportDependencies): Transport {
     unfollow();
   };
   let cutDelay = () => {};
-  const servers = [grpcServer, httpServer];
+  const servers = [grpcServer, httpServer, publicServer];
   return {
     get addresses() {
       return {
         grpc: shown(grpcServer.addresses, 'tcp'),
         socket: shown(grpcServer.addresses, 'unix'),
         http: shown(httpServer.addresses, 'tcp'),
+        public: shown(publicServer.addresses, 'tcp'),
         admin: shown(adminServer.addresses, 'tcp'),
       };
     },

@@ -24,7 +24,8 @@ function listenerProblems({ listeners }: Config): CrossProblem[] {
   for (const [name, address] of all) {
     if (!address) continue;
     const path = ['listeners', name, 'address'];
-    if (name !== 'admin' && !isLoopback(address.host) && !listeners.allow_insecure)
+    // What the public listener has to be protected by is looked at with the rest of it.
+    if (name !== 'admin' && name !== 'public' && !isLoopback(address.host) && !listeners.allow_insecure)
       problems.push({
         path,
         what: `is beyond loopback without TLS; use 127.0.0.1, or set listeners.allow_insecure if something in front protects it`,

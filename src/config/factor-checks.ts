@@ -1,3 +1,4 @@
+import { isLoopback } from './loopback.ts';
 import type { CrossProblem } from './problem.ts';
 import type { Config } from './schema.ts';
 
@@ -57,7 +58,17 @@ function webauthnProblems({ mfa, webauthn }: Config): CrossProblem[] {
 
 function publicProblems({ listeners, environment, notices }: Config): CrossProblem[] {
   const problems: CrossProblem[] = [];
-  const { url } = listeners.public;
+  const { url, address, trust_proxy } = listeners.public;
+  if (
+    address &&
+    !isLoopback(address.host) &&
+    !listeners.allow_insecure &&
+    !(url.startsWith('https:') && trust_proxy > 0)
+  )
+    problems.push({
+      path: ['listeners', 'public', 'address'],
+      what: 'is beyond loopback without TLS: a proxy has to end TLS in front of it, as url (https) and trust_proxy say then',
+    });
   const plain = url.startsWith('http:') && !/^http:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?$/.test(url);
   if (plain) problems.push({ path: ['listeners', 'public', 'url'], what: 'must be https, except on this machine' });
   if (environment === 'production' && url.startsWith('http:') && !plain)

@@ -52,6 +52,10 @@ const listeners = section('Where the sidecar listens.', {
       },
     ),
     trust_proxy: whole('Proxies in front of it whose X-Forwarded-For entries are believed.', 0, [0, 10]),
+    app_name: text('Name of your service on the pages and in notifications of browsers.', 'Sallyport', {
+      pattern: /^[^\p{Cc}]{1,32}$/u,
+      expects: '1 to 32 characters',
+    }),
   }),
   admin: section('Health and metrics; nothing secret.', {
     address: listening('the admin listener', '0.0.0.0:9090'),

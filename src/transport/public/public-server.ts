@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { Fault } from '../../domain/faults.ts';
 import { type DurationMs, SECOND } from '../../domain/time.ts';
 import type { Clock } from '../../ports/runtime.ts';
 import type { HttpMetrics, Log } from '../../ports/telemetry.ts';
@@ -271,6 +272,10 @@ export class PublicServer implements AsyncDisposable {
     try {
       return await Promise.race([Promise.resolve(route.handle(request)), late]);
     } catch (error) {
+      if (error instanceof Fault && error.kind === 'unavailable') {
+        const seconds = Math.max(1, Math.ceil((error.details.retryAfterMs ?? SECOND) / SECOND));
+        return text(503, 'Not right now. Try again.', { 'retry-after': String(seconds) });
+      }
       // The message of an error can quote what a browser sent, so only its kind is told.
       const kind = error instanceof Error ? error.name : typeof error;
       log.error('a public route failed by a fault of ours', { route: route.path, correlationId, error: kind });

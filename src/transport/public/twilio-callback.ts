@@ -1,5 +1,3 @@
-import { Fault } from '../../domain/faults.ts';
-import { SECOND } from '../../domain/time.ts';
 import type { SmsCallbacks } from './contract.ts';
 import { type Route, text } from './router.ts';
 
@@ -20,14 +18,8 @@ export function twilioCallback(callbacks: SmsCallbacks, origin: string): Route {
       const params = [...new URLSearchParams(body.toString('utf8'))];
       const signature = headers['x-twilio-signature'];
       if (params.length > MAX_PARAMS || typeof signature !== 'string') return text(403, 'Not signed by Twilio.');
-      try {
-        const taken = await callbacks.receive(visit, { url: `${origin}${target}`, signature, params });
-        return taken ? { status: 204 } : text(403, 'Not signed by Twilio.');
-      } catch (thrown) {
-        if (!(thrown instanceof Fault) || thrown.kind !== 'unavailable') throw thrown;
-        const seconds = Math.max(1, Math.ceil((thrown.details.retryAfterMs ?? SECOND) / SECOND));
-        return text(503, 'Not now. Call again.', { 'retry-after': String(seconds) });
-      }
+      const taken = await callbacks.receive(visit, { url: `${origin}${target}`, signature, params });
+      return taken ? { status: 204 } : text(403, 'Not signed by Twilio.');
     },
   };
 }
