@@ -205,13 +205,13 @@ export function challengeToProto(challenge: DomainChallenge): MessageInitShape<t
   };
 }
 
-/** Where it did not arrive, or nobody knows, it says what else there is. */
+/** Where it did not arrive, takes long, or nobody knows, it says what else there is. */
 function deliveryToProto(
   { method, factorId, status, reason, resendable, at }: DomainDelivery,
   { offers }: DomainChallenge,
 ): MessageInitShape<typeof DeliverySchema> {
   const others = offers.map((offer) => offer.method).filter((other) => other !== method);
-  const failed = status === 'FAILED' || status === 'UNKNOWN';
+  const troubled = status === 'FAILED' || status === 'UNKNOWN' || (status === 'QUEUED' && reason !== '');
   return {
     method: methodToProto(method),
     factorId,
@@ -219,7 +219,7 @@ function deliveryToProto(
     reason,
     resendable,
     updateTime: timestampToProto(at),
-    instead: failed ? [...new Set(others)].map(methodToProto) : [],
+    instead: troubled ? [...new Set(others)].map(methodToProto) : [],
   };
 }
 
