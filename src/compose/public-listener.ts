@@ -50,7 +50,7 @@ function routesAt(url: string, { config, services, log }: PublicDependencies): r
   const { origin } = new URL(url);
   const { pushDevices, smsCallbacks, notMe } = services;
   const api = jsonApi({ origin, log });
-  const { app_name: appName } = config.listeners.public;
+  const appName = config.listeners.public.app_name;
   const shown = publicAssets.filter(({ path }) => pushDevices !== undefined || !path.startsWith('/push/'));
   return [
     ...assetRoutes(shown),
