@@ -6,6 +6,7 @@ import type { ApproveChallenge } from '#src/ports/challenge-store.ts';
 import type { MakeStores, StoreFixture } from '../support/store-fixture.ts';
 import {
   beginOf,
+  bytes,
   challengeOf,
   codeSetOf,
   confirmOf,
@@ -16,6 +17,8 @@ import {
   REALM,
   T0,
 } from '../support/store-samples.ts';
+
+const LIMITS = { shortAttempts: 5, shortLockMs: MINUTE, hardAttempts: 100 };
 
 /** Whose proofs an approval uses up, and how long what it left is kept. */
 export function describeProofClaims(name: string, make: MakeStores): void {
@@ -77,6 +80,33 @@ export function describeProofClaims(name: string, make: MakeStores): void {
         ).toEqual({ outcome: 'replayed' });
       }
       expect(await stores.factors.findBackupCode(REALM, theirs, 's1')).toEqual(foreign);
+    });
+
+    it('gives no attempts back for a proof that nobody can guess, and approves by it all the same', async () => {
+      const subject = person();
+      const factor = factorOf({ subject, method: 'webauthn' });
+      const made = { sealedSecret: Uint8Array.of(1), uniqueDigest: bytes(32), signCount: 5 };
+      await stores.factors.begin(beginOf(factor));
+      await stores.factors.confirm(confirmOf(factor, { proof: { kind: 'made', ...made } }));
+      for (let i = 0; i < 3; i += 1) {
+        await stores.attempts.spend({ realm: REALM, subject, limits: LIMITS, now: T0 + 1_500 });
+      }
+      const proof = { kind: 'webauthn' as const, factorId: factor.id, signCount: 6, anyCounter: false };
+      const approved = await stores.challenges.approve(
+        approval(await open({ subject }), factor, { proof, method: 'webauthn' }),
+      );
+      expect(approved).toMatchObject({ outcome: 'approved', challenge: { provenMethod: 'webauthn' } });
+      expect(await stores.attempts.read(REALM, subject)).toMatchObject({ recent: 3, consecutive: 3 });
+    });
+
+    it('is refused for a factor that was frozen since it was looked at', async () => {
+      const subject = person();
+      const factor = await enrol(subject);
+      const challenge = await open({ subject });
+      const freeze = { realm: REALM, subject, methods: ['totp' as const], reason: 'NOT_ME' as const, events: [] };
+      expect(await stores.factors.freeze(freeze)).toBe(1);
+      expect(await stores.challenges.approve(approval(challenge, factor))).toEqual({ outcome: 'replayed' });
+      expect(await stores.challenges.read(REALM, challenge.id)).toMatchObject({ state: 'PENDING' });
     });
 
     it('keeps an approved challenge for as long as its receipt is good', async () => {

@@ -163,7 +163,8 @@ export class MemoryChallengeStore implements ChallengeStore {
       if (isTerminal(state)) return { outcome: 'ended' as const, challenge: { ...current, state } };
       if (!this.#claim(current, proof, now)) return { outcome: 'replayed' as const };
       const budget = this.#state.budgets.get(`${realm}\n${current.subject}`);
-      if (!budget || !isStopped(budget)) this.#state.budgets.delete(`${realm}\n${current.subject}`);
+      if (proof.kind !== 'webauthn' && !(budget && isStopped(budget)))
+        this.#state.budgets.delete(`${realm}\n${current.subject}`);
       const noted = command.requestKey === undefined ? undefined : this.#state.requests.get(command.requestKey);
       if (noted) noted.approved = true;
       this.#state.events.push(...command.events);

@@ -52,14 +52,17 @@ describe('proofs that nobody can guess', () => {
     expect(world.eventsOf('challenge.refused')).toHaveLength(20);
   });
 
-  it('pass a lock, on a challenge that was open before it', async () => {
+  it('pass a lock, on a challenge that was open before it, and leave it as it is', async () => {
     const world = worldOfAll();
     const challenge = await open(world);
     await lock(world);
+    const before = world.budget();
     expect(await answer(world, challenge, webauthn('right-1'))).toMatchObject({
       outcome: 'finished',
       challenge: { state: 'APPROVED', provenMethod: 'webauthn' },
     });
+    expect(world.budget()).toEqual(before);
+    await expect(open(world, { methods: ['totp'] })).rejects.toMatchObject({ reason: 'SUBJECT_LOCKED' });
   });
 
   it('can be asked for by a challenge that a locked person opens, and nothing else can', async () => {
