@@ -360,6 +360,19 @@ describe('who may answer', () => {
     expect(await devices.answer(VISIT, two.device.reply(second, challenge, 'approve', chosen.number))).toBe('approved');
   });
 
+  it('is nobody before it was sent, whatever the challenge offers', async () => {
+    const world = new PushWorld();
+    const ann = await world.enroll('ann');
+    const challenge = await world.open('ann', [ann]);
+    const { number } = (await world.sidecar.method.pretend?.(challenge, ann.factor)) ?? {};
+    for (const answer of ['approve', 'deny', 'not_me'] as const) {
+      const reply = ann.device.reply(atOf(challenge, ann), challenge, answer, number);
+      expect(await world.sidecar.devices.answer(VISIT, reply)).toBe('refused');
+    }
+    expect((await world.read(challenge)).state).toBe('PENDING');
+    expect((await world.factor(ann.factor.id)).freezeReason).toBeUndefined();
+  });
+
   it('is no device of somebody else, whatever it signs', async () => {
     const world = new PushWorld();
     const [ann, bob] = [await world.enroll('ann'), await world.enroll('bob')];
