@@ -128,6 +128,27 @@ export function describeAttemptStore(name: string, make: MakeStores): void {
       expect((await stores.attempts.spend(after)).outcome).toBe('spent');
     });
 
+    it('counts nothing for proofs that nobody can guess, and lets no lock by guesses stand in their way', async () => {
+      const subject = person();
+      const free = (fields = {}) =>
+        stores.attempts.spend({ realm: REALM, subject, limits: LIMITS, now: T0, free: true, ...fields });
+      expect(await free()).toEqual({ outcome: 'spent', attemptsLeft: 5, locks: 'no', lockedUntil: 0 });
+      await atOnce(4, () => spend(subject));
+      expect(await free()).toMatchObject({ outcome: 'spent', attemptsLeft: 1 });
+      await spend(subject);
+      const request = claimOf();
+      expect(await free({ request })).toMatchObject({ outcome: 'spent', attemptsLeft: 0 });
+      expect(await free({ request })).toEqual({ outcome: 'repeat', approved: false, seed: request.seed });
+      expect(await stores.attempts.read(REALM, subject)).toMatchObject({ recent: 5, consecutive: 5 });
+    });
+
+    it("lets not even a signature by where the person's own word stands in the way", async () => {
+      const subject = person();
+      await stores.attempts.lock({ realm: REALM, subject, word: burnOf(), now: T0, events: [] });
+      const command = { realm: REALM, subject, limits: LIMITS, now: T0 + 1_000 * LIMITS.shortLockMs, free: true };
+      expect(await stores.attempts.spend(command)).toMatchObject({ outcome: 'locked', hard: true });
+    });
+
     it('records an unlocking only if there was something to lift', async () => {
       const subject = person();
       const events = () => [eventOf('subject.unlocked', { subject })];

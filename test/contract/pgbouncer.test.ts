@@ -4,6 +4,7 @@ import { PostgresServer } from '../../scripts/servers/postgres.ts';
 import { twoSidecars } from '../support/postgres-stores.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
 import { describeChallengeStore } from './challenge-store.contract.ts';
+import { describeMethodStores } from './method-stores.contract.ts';
 import { describeSessionStore } from './session-store.contract.ts';
 
 let server: PostgresServer;
@@ -22,3 +23,4 @@ const name = 'PostgreSQL behind PgBouncer in transaction mode';
 const make = (): Promise<StoreFixture> => twoSidecars(server, { urlOf: (database) => pooler.url(database) })();
 describeSessionStore(name, make);
 describeChallengeStore(name, make);
+describeMethodStores(name, make);

@@ -4,6 +4,8 @@ import { startSentinel } from '../../scripts/servers/redis-sentinel.ts';
 import { targetOf } from '../support/redis-front.ts';
 import { sharedStores } from '../support/shared-stores.ts';
 import { describeChallengeStore } from './challenge-store.contract.ts';
+import { describeDeliveries } from './deliveries.contract.ts';
+import { describeMethodProofs } from './method-proofs.contract.ts';
 import { describeSessionStore } from './session-store.contract.ts';
 
 let postgres: PostgresServer;
@@ -23,3 +25,5 @@ const make = sharedStores(
 );
 describeChallengeStore(name, make);
 describeSessionStore(name, make);
+describeDeliveries(name, make);
+describeMethodProofs(name, make);

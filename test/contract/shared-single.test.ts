@@ -4,6 +4,7 @@ import { startRedis } from '../../scripts/servers/redis.ts';
 import { targetOf } from '../support/redis-front.ts';
 import { sharedStores } from '../support/shared-stores.ts';
 import { describeChallengeStore } from './challenge-store.contract.ts';
+import { describeMethodStores } from './method-stores.contract.ts';
 import { describeSessionStore } from './session-store.contract.ts';
 
 let postgres: PostgresServer;
@@ -23,3 +24,4 @@ const make = sharedStores(
 );
 describeChallengeStore(name, make);
 describeSessionStore(name, make);
+describeMethodStores(name, make);

@@ -36,12 +36,16 @@ export class MemoryTrail implements EventCommit {
 
   query: AuditLog['query'] = async (filter, limit) =>
     this.events
-      .map((event, position) => ({ ...STORED, ...event, facts: [], position }))
+      .map((event, position) => ({ ...STORED, ...event, facts: factsOf(event), position }))
       .filter((event) => filter.subject === undefined || event.subject === filter.subject)
       .filter((event) => filter.sessionId === undefined || event.sessionId === filter.sessionId)
       .filter((event) => filter.types === undefined || filter.types.includes(event.type))
       .toReversed()
       .slice(0, limit);
+}
+
+function factsOf({ facts = {} }: EventDraft): readonly { readonly key: string; readonly value: string }[] {
+  return Object.entries(facts).map(([key, value]) => ({ key, value }));
 }
 
 const STORED = {

@@ -4,8 +4,10 @@ import type { BackupCodeHash, Consent, Factor } from '#src/domain/factor.ts';
 import { newId } from '#src/domain/ids.ts';
 import type { Session } from '#src/domain/session.ts';
 import { MINUTE } from '#src/domain/time.ts';
+import type { TrustedDevice } from '#src/domain/trusted-device.ts';
 import type { BackupCodeSet, BeginFactor, ConfirmFactor } from '#src/ports/factor-store.ts';
 import type { RequestClaim } from '#src/ports/intents.ts';
+import type { IssuedCode } from '#src/ports/issued-codes.ts';
 import type { CreateSession } from '#src/ports/session-store.ts';
 import { SeededRandom } from './random.ts';
 
@@ -20,6 +22,7 @@ export const LIMITS = { shortAttempts: 5, shortLockMs: 15 * MINUTE, hardAttempts
 
 export const id = (kind: Parameters<typeof newId>[0]) => newId(kind, random.bytes(16));
 export const person = () => `person-${id('code').slice(4, 14)}`;
+export const bytes = (length = 32) => random.bytes(length);
 export const digest = () => Buffer.from(random.bytes(32)).toString('base64url');
 
 export function eventOf(type: EventType, fields: Partial<EventDraft> = {}): EventDraft {
@@ -80,8 +83,36 @@ export function factorOf(fields: Partial<Factor> = {}): Factor {
   };
 }
 
-export function consentOf(): Consent {
-  return { id: id('consent'), method: 'totp', textVersion: '2026-11', language: 'en', grantedAt: T0 };
+export function consentOf(fields: Partial<Consent> = {}): Consent {
+  return { id: id('consent'), method: 'totp', textVersion: '2026-11', language: 'en', grantedAt: T0, ...fields };
+}
+
+export function issuedOf(fields: Partial<IssuedCode> & Pick<IssuedCode, 'subject' | 'bearerId'>): IssuedCode {
+  return {
+    realm: REALM,
+    method: 'sms',
+    factorId: id('factor'),
+    digest: random.bytes(32),
+    sealed: new Uint8Array(),
+    issuedAt: T0,
+    expiresAt: T0 + MINUTE,
+    ...fields,
+  };
+}
+
+export function deviceOf(fields: Partial<TrustedDevice> = {}): TrustedDevice {
+  return {
+    id: id('device'),
+    realm: REALM,
+    subject: person(),
+    tokenDigest: digest(),
+    displayName: 'Firefox on Linux',
+    sealedConnection: Uint8Array.of(7, 7),
+    createdAt: T0,
+    lastUsedAt: T0,
+    expiresAt: T0 + 30 * 24 * 60 * MINUTE,
+    ...fields,
+  };
 }
 
 export function codeSetOf(subject: string, count = 10): BackupCodeSet {
@@ -104,7 +135,7 @@ export function codeSetOf(subject: string, count = 10): BackupCodeSet {
 export function beginOf(factor: Factor, fields: Partial<BeginFactor> = {}): BeginFactor {
   return {
     factor,
-    consent: consentOf(),
+    consent: consentOf({ method: factor.method }),
     firstOnly: false,
     maxFactors: 5,
     now: T0,
