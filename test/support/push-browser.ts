@@ -1,28 +1,11 @@
-import { createECDH, randomBytes } from 'node:crypto';
 import type { Browser, BrowserContext, CDPSession, Worker } from 'playwright-core';
 import { openWatched, type WatchedPage } from './chromium.ts';
 
-/** The keys of a subscription, as the push service's side of a browser would have them. */
+/** What the push service gives a browser, and the keys that the browser makes. */
 export interface SubscriptionKeys {
   readonly endpoint: string;
   readonly p256dh: string;
   readonly auth: string;
-  /** For decrypting what is sent to it. */
-  readonly ecdh: ReturnType<typeof createECDH>;
-  readonly authSecret: Buffer;
-}
-
-export function subscriptionKeys(endpoint: string): SubscriptionKeys {
-  const ecdh = createECDH('prime256v1');
-  const point = ecdh.generateKeys();
-  const authSecret = randomBytes(16);
-  return {
-    endpoint,
-    p256dh: point.toString('base64url'),
-    auth: authSecret.toString('base64url'),
-    ecdh,
-    authSecret,
-  };
 }
 
 /**

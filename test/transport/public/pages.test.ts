@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createECDH, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,7 +12,7 @@ import { pushRoutes } from '#src/transport/public/push-routes.ts';
 import { launchChromium } from '../../support/chromium.ts';
 import { FakePushDevices } from '../../support/fake-push-devices.ts';
 import { servePublic } from '../../support/public-listener.ts';
-import { PushBrowser, subscriptionKeys } from '../../support/push-browser.ts';
+import { PushBrowser } from '../../support/push-browser.ts';
 import { RecordingLog } from '../../support/recording-telemetry.ts';
 import { freePort } from '../../support/sidecar.ts';
 import { until } from '../../support/until.ts';
@@ -52,7 +52,11 @@ async function world(options: Parameters<typeof PushBrowser.open>[3] = {}) {
     ],
     { addresses: [{ kind: 'tcp', host: '127.0.0.1', port }] },
   );
-  const keys = subscriptionKeys('https://push.example/send/1');
+  const keys = {
+    endpoint: 'https://push.example/send/1',
+    p256dh: createECDH('prime256v1').generateKeys().toString('base64url'),
+    auth: randomBytes(16).toString('base64url'),
+  };
   const person = await PushBrowser.open(browser, origin, keys, options);
   return {
     origin,
