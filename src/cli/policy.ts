@@ -19,6 +19,7 @@ interface TestOptions extends SettingsOptions {
   readonly purpose: ChallengePurpose;
   readonly enrolled: readonly Method[];
   readonly mfaAge?: number;
+  readonly mfaBy: readonly Method[];
   readonly host?: string;
   readonly path?: string;
   readonly method?: string;
@@ -50,6 +51,7 @@ function requestOf(options: TestOptions, defaultRealm: string): PolicyRequest {
     enrolled,
     sensitivity,
     mfaAge,
+    mfaBy,
     host,
     path,
     method,
@@ -62,7 +64,7 @@ function requestOf(options: TestOptions, defaultRealm: string): PolicyRequest {
     enrolled,
     // Only the age matters, so the clock is not asked.
     now: mfaAge ?? 0,
-    ...(mfaAge === undefined ? {} : { mfaAt: 0 }),
+    ...(mfaAge === undefined ? {} : { mfaAt: 0, mfaBy }),
     ...(sensitivity === undefined ? {} : { sensitivity }),
     ...(host === undefined ? {} : { host }),
     ...(path === undefined ? {} : { path }),
@@ -109,6 +111,7 @@ export function registerPolicy(program: Command, io: Io): void {
     .addOption(new Option('--purpose <purpose>', 'what the challenge is for').choices(PURPOSES).default('action'))
     .option('--enrolled <methods>', `the person's methods, by commas: ${METHODS.join(',')}`, methodList, [])
     .option('--mfa-age <duration>', 'how long ago the session saw a proof, for instance 5m', age)
+    .option('--mfa-by <methods>', 'with --mfa-age: what it was proven by', methodList, ['totp'])
     .option('--host <host>', 'host of an HTTP request')
     .option('--path <path>', 'path of an HTTP request')
     .option('--method <method>', 'method of an HTTP request')

@@ -16,6 +16,11 @@ export function isUsable(factor: Factor): boolean {
   return factor.method !== 'backup_code' || factor.codesLeft > 0;
 }
 
+/** Whether the person has the factor, frozen or not; one that nothing can reach any more is as good as gone. */
+export function isHeld({ state, freezeReason }: Factor): boolean {
+  return state === 'ACTIVE' && freezeReason !== 'ENDPOINT_GONE';
+}
+
 /**
  * How a challenge may be answered: what the policy takes, in its order of preference, from the factors the person has.
  * The caller may narrow this (`wanted`, empty for all) and choose one (`chosen`), never add to it.

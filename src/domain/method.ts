@@ -35,6 +35,11 @@ export function amrOf(method: Method): readonly string[] {
   return AMR[method];
 }
 
+/** The methods that gave these references. */
+export function methodsOfAmr(amr: readonly string[]): readonly Method[] {
+  return METHODS.filter((method) => amr.includes(AMR[method][0] ?? ''));
+}
+
 /** Methods whose proof can be guessed and so spends the failure budget. */
 export function isGuessable(method: Method): boolean {
   return method === 'totp' || method === 'sms' || method === 'backup_code' || method === 'push';

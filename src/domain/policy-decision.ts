@@ -74,7 +74,8 @@ function acceptableMethods(
   sensitivity: Sensitivity,
   notes: string[],
 ): readonly Method[] {
-  const hasStronger = request.enrolled.some((method) => STRONG.includes(method) && policy.methods.includes(method));
+  const held = request.held ?? request.enrolled;
+  const hasStronger = held.some((method) => STRONG.includes(method) && policy.methods.includes(method));
   const refusal = (method: Method): string | undefined => {
     if (rule?.methods !== undefined && !rule.methods.includes(method)) return `${rule.id} does not name it`;
     if (sensitivity === 'critical') {
@@ -97,6 +98,22 @@ function acceptableMethods(
     else notes.push(`${method} does not do: ${why}`);
   }
   return acceptable;
+}
+
+/** Where only some methods do, a recent proof by another is none: nobody gets around them by proving something else first. */
+function wasProvenByWhatDoes(
+  policy: Policy,
+  request: PolicyRequest,
+  rule: PolicyRule | undefined,
+  { sensitivity }: { readonly sensitivity: Sensitivity },
+  notes: string[],
+): boolean {
+  if (rule?.methods === undefined && sensitivity !== 'critical') return true;
+  const by = request.mfaBy ?? [];
+  const acceptable = acceptableMethods(policy, request, rule, sensitivity, []);
+  const does = by.length > 0 && by.every((method) => acceptable.includes(method));
+  if (!does) notes.push(`the session was proven by ${by.join(', ') || 'nothing known'}, and not all of that does here`);
+  return does;
 }
 
 /** A device says who was there once, not who is there now: it spares the second proof of a login and nothing else. */
@@ -145,7 +162,7 @@ export function decide(policy: Policy, request: PolicyRequest): PolicyDecision {
   if (require === 'mfa_recent') {
     // A proof from the future is a clock that was set back: not to be trusted.
     const age = request.mfaAt === undefined ? undefined : request.now - request.mfaAt;
-    if (age !== undefined && age >= 0 && age < maxAgeMs) {
+    if (age !== undefined && age >= 0 && age < maxAgeMs && wasProvenByWhatDoes(policy, request, rule, decided, notes)) {
       notes.push(`the last proof is ${Math.floor(age / 1000)} s old: fresh enough`);
       return { verdict: 'allow', reason: 'RECENT_MFA', needsSession, ...decided };
     }

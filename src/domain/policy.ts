@@ -60,8 +60,12 @@ export interface PolicyRequest {
   readonly purpose: ChallengePurpose;
   /** The person's methods in use. */
   readonly enrolled: readonly Method[];
+  /** Those too that are frozen: freezing a strong factor is no way to a weaker one. Absent: the same as `enrolled`. */
+  readonly held?: readonly Method[];
   /** When the session last saw MFA. */
   readonly mfaAt?: EpochMs;
+  /** By what the session was proven; which of them came last is not known. */
+  readonly mfaBy?: readonly Method[];
   readonly now: EpochMs;
 }
 

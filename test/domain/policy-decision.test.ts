@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Method } from '#src/domain/method.ts';
 import { decide } from '#src/domain/policy-decision.ts';
 import { policyRequest, policyRule, shippedPolicy } from '../support/policies.ts';
 
@@ -78,6 +79,14 @@ describe('methods', () => {
     expect(decide(shippedPolicy(changes), request)).toMatchObject({ verdict: 'challenge', methods });
   });
 
+  it.each([
+    ['SMS', ['sms']],
+    ['SMS beside backup codes', ['sms', 'backup_code']],
+  ] as const)('on critical actions does not go down to %s because something stronger is frozen', (_, enrolled) => {
+    const request = policyRequest({ sensitivity: 'critical', enrolled, held: ['totp', ...enrolled] });
+    expect(decide(shippedPolicy(), request)).toMatchObject({ verdict: 'challenge', methods: [] });
+  });
+
   it('does not take a backup code or SMS on critical actions because a rule names it', () => {
     const rules = [policyRule({ methods: ['backup_code', 'sms', 'totp'], require: 'mfa_once' })];
     const request = policyRequest({ sensitivity: 'critical', enrolled: ['backup_code', 'sms', 'totp'] });
@@ -98,6 +107,31 @@ describe('methods', () => {
     expect(verdictFor('factor_change')).toMatchObject({ methods: [], ttlMs: 180_000 });
     expect(verdictFor('action')).toMatchObject({ methods: [] });
     expect(verdictFor('step_up')).toMatchObject({ methods: [] });
+  });
+
+  it.each([
+    ['nothing that it names', ['totp'], 'challenge'],
+    ['something else besides', ['webauthn', 'sms'], 'challenge'],
+    ['nothing that is known', [], 'challenge'],
+    ['what it names', ['webauthn'], 'allow'],
+  ] as const)('counts a recent proof by %s as the rule that names methods says', (_, mfaBy, verdict) => {
+    const rules = [policyRule({ methods: ['webauthn'], require: 'mfa_recent', maxAgeMs: 60_000 })];
+    const request = policyRequest({ sensitivity: 'sensitive', now: 10_000_000, mfaAt: 9_990_000, mfaBy });
+    expect(decide(shippedPolicy({ rules }), request).verdict).toBe(verdict);
+  });
+
+  it('counts no recent proof by a backup code or by SMS on critical actions, even where a rule is content with age', () => {
+    const match = { sensitivity: ['critical'] } as const;
+    const rules = [policyRule({ match, require: 'mfa_recent', maxAgeMs: 60_000 })];
+    const verdictAfter = (...mfaBy: readonly Method[]) =>
+      decide(
+        shippedPolicy({ rules }),
+        policyRequest({ sensitivity: 'critical', enrolled: ['totp'], now: 10_000_000, mfaAt: 9_990_000, mfaBy }),
+      ).verdict;
+    expect(verdictAfter('totp')).toBe('allow');
+    expect(verdictAfter('backup_code')).toBe('challenge');
+    expect(verdictAfter('sms')).toBe('challenge');
+    expect(verdictAfter('backup_code', 'totp')).toBe('challenge');
   });
 
   it('narrows the methods to those that the rule names', () => {

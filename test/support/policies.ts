@@ -33,6 +33,7 @@ export function policyRequest(changes: Partial<PolicyRequest> = {}): PolicyReque
     action: 'transfer.create',
     purpose: 'action',
     enrolled: ['totp', 'backup_code'],
+    mfaBy: ['totp'],
     now: 10_000_000,
     ...changes,
   };

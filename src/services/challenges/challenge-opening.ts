@@ -4,8 +4,8 @@ import type { Challenge, MethodOffer } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
 import { type Budget, isLocked, isStopped } from '#src/domain/failure-budget.ts';
 import { Fault, invalidFields } from '#src/domain/faults.ts';
-import { isGuessable } from '#src/domain/method.ts';
-import { isUsable, offersFor } from '#src/domain/method-offer.ts';
+import { isGuessable, type Method, methodsOfAmr } from '#src/domain/method.ts';
+import { isHeld, isUsable, offersFor } from '#src/domain/method-offer.ts';
 import type { Policy, PolicyDecision, PolicyRequest } from '#src/domain/policy.ts';
 import type { Session } from '#src/domain/session.ts';
 import type { DurationMs } from '#src/domain/time.ts';
@@ -92,10 +92,11 @@ export class ChallengeOpening {
       resource: command.action.resource,
       action: command.action.action,
       purpose: command.purpose,
-      enrolled: [...new Set(usable.map((factor) => factor.method))],
+      enrolled: methodsOf(usable),
+      held: methodsOf(held.filter(isHeld)),
       now,
       ...(command.sensitivity === undefined ? {} : { sensitivity: command.sensitivity }),
-      ...(session?.mfaAt === undefined ? {} : { mfaAt: session.mfaAt }),
+      ...(session?.mfaAt === undefined ? {} : { mfaAt: session.mfaAt, mfaBy: methodsOfAmr(session.amr) }),
     });
     if (outages.degraded !== '') outages.admit('open_challenge', decision.sensitivity);
     const asked = { caller, command, subject, session, now };
@@ -259,4 +260,8 @@ export class ChallengeOpening {
       }),
     );
   }
+}
+
+function methodsOf(factors: readonly Factor[]): readonly Method[] {
+  return [...new Set(factors.map(({ method }) => method))];
 }
