@@ -28,6 +28,7 @@ import { FactorProofChecker } from '#src/services/factors/proof-checker.ts';
 import { Lanes } from '#src/services/lanes.ts';
 import type { EnrollmentInput, EnrollmentMaterial } from '#src/services/methods/contract.ts';
 import { Push, type PushOptions } from '#src/services/methods/push.ts';
+import { PushTickets } from '#src/services/methods/push-tickets.ts';
 import { MethodRegistry } from '#src/services/methods/registry.ts';
 import { RequestClaims } from '#src/services/request-claims.ts';
 import { Trail } from '#src/services/trail.ts';
@@ -117,7 +118,7 @@ export class PushWorld {
   }
 
   /** A sidecar with a memory of its own over the same stores and the same sender. */
-  another() {
+  another(realms: readonly string[] = [REALM]) {
     const { sender, factors, challenges, attempts, codes, ledger, signals, trail, metrics, clock, random, log } = this;
     const [box, digest] = [
       new AesGcmSecretBox({ ring: this.#ring, random }),
@@ -129,7 +130,7 @@ export class PushWorld {
         digits: this.#options.digits ?? 2,
         limits: this.#options.limits ?? { maxPerWindow: 3, maxUnanswered: 10 },
         publicUrl: 'https://id.example.com',
-        realms: [REALM],
+        realms,
       },
       ...{ sender, factors, codes, ledger, deliveries, box, digest, trail, metrics, clock, random, log },
     });
@@ -155,7 +156,8 @@ export class PushWorld {
     const { challenge: method, enrollment } = push.parts;
     if (!enrollment) throw new Error('push is enrolled by itself');
     const devices = push.devices({ challenges, confirmation, verification });
-    return { push, method, enrollment, verification, confirmation, devices };
+    const tickets = new PushTickets({ factors, digest, clock, realms });
+    return { push, method, enrollment, verification, confirmation, devices, tickets };
   }
 
   /** A pending factor, prepared and stored as BeginEnrollment does; `device` undefined asks for a link. */

@@ -389,7 +389,17 @@ describe('who may answer', () => {
     expect(await world.failures('ann')).toBe(0);
   });
 
-  it('is nobody in a realm that is not served, nor by ids that are none', async () => {
+  it('is nobody on a sidecar that does not serve the realm, though the stores have it', async () => {
+    const world = new PushWorld();
+    const ann = await world.enroll('ann');
+    const { challenge, number, at } = await world.prompted(ann);
+    const { devices } = world.another(['bank']);
+    expect(await devices.view(VISIT, ann.device.look(at, world.clock.now()))).toBeUndefined();
+    expect(await devices.answer(VISIT, ann.device.reply(at, challenge, 'approve', number))).toBe('refused');
+    expect((await world.read(challenge)).state).toBe('DELIVERED');
+  });
+
+  it('is nobody in a realm that is not there, nor by ids that are none', async () => {
     const world = new PushWorld();
     const ann = await world.enroll('ann');
     const { challenge, number, at } = await world.prompted(ann);

@@ -192,6 +192,19 @@ describe('an enrolment by a link', () => {
       });
   });
 
+  it('opens nothing on a sidecar that does not serve the realm, nor for a factor that was begun without one', async () => {
+    const world = new PushWorld();
+    const { factor, material } = await world.begin('ann', undefined);
+    const { tickets } = world.sidecar;
+    expect(await tickets.open(ticketOf(material))).toMatchObject({ id: factor.id });
+    const dead = { reason: 'ENROLLMENT_EXPIRED' };
+    await expect(world.another(['bank']).tickets.open(ticketOf(material))).rejects.toMatchObject(dead);
+    const handed = await world.begin('bob', new SoftwarePushDevice());
+    await expect(tickets.open(tickets.make(handed.factor))).rejects.toMatchObject(dead);
+    const { factor: enrolled } = await world.enroll('cid');
+    await expect(tickets.open(tickets.make(enrolled))).rejects.toMatchObject(dead);
+  });
+
   it('binds what was looked at: other subscription, key or person in the confirmation are refused, and the link stays good', async () => {
     const world = new PushWorld();
     const [device, other] = [new SoftwarePushDevice(), new SoftwarePushDevice()];
