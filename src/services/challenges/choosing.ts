@@ -155,12 +155,11 @@ export class Choosing {
       now: clock.now(),
     });
     if (advanced.outcome === 'missing') throw gone();
-    const chosen =
-      method === 'push' && !isTerminal(advanced.challenge.state)
-        ? await livePush.settle(caller, advanced.challenge)
-        : advanced.challenge;
+    // Told before anything else is awaited: what comes of it meanwhile is told after it.
+    if (advanced.outcome === 'advanced') signals.challengeChanged(advanced.challenge);
+    const open = !isTerminal(advanced.challenge.state);
+    const chosen = method === 'push' && open ? await livePush.settle(caller, advanced.challenge) : advanced.challenge;
     if (isTerminal(chosen.state)) throw challengeEnded(caller, await endings.settled(chosen));
-    signals.challengeChanged(chosen);
     const fields = { ...eventFields(chosen), outcome: 'INFO', method, factorId } as const;
     await trail.append(trail.draft('challenge.method_chosen', caller, fields));
     return chosen;
