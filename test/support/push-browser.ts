@@ -1,5 +1,6 @@
 import type { Browser, BrowserContext, CDPSession, Worker } from 'playwright-core';
 import { openWatched, type WatchedPage } from './chromium.ts';
+import { until } from './until.ts';
 
 /** What the push service gives a browser, and the keys that the browser makes. */
 export interface SubscriptionKeys {
@@ -72,9 +73,12 @@ export class PushBrowser {
     await this.context.grantPermissions(['notifications'], { origin: this.origin });
   }
 
-  /** What the push service brings, decrypted. */
+  /** What the push service brings, decrypted. Throws where no service worker is there for it. */
   async deliver(payload: string): Promise<void> {
-    const registrationId = this.#registrations.get(`${this.origin}/push/`) ?? '';
+    const scope = `${this.origin}/push/`;
+    // Word of the registration comes a moment after the page has it, and a message without one would be lost.
+    await until(() => this.#registrations.has(scope));
+    const registrationId = this.#registrations.get(scope) ?? '';
     await this.#cdp.send('ServiceWorker.deliverPushMessage', { origin: this.origin, registrationId, data: payload });
   }
 
