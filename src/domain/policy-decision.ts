@@ -152,7 +152,7 @@ export function decide(policy: Policy, request: PolicyRequest): PolicyDecision {
 
   const needsSession = require !== 'none';
   // With MFA off a stolen session could otherwise take the person's factors away for when it is on again.
-  const guardsFactors = request.purpose === 'factor_change' && request.enrolled.length > 0;
+  const guardsFactors = request.purpose === 'factor_change' && (request.held ?? request.enrolled).length > 0;
   if (!policy.mfaEnabled && !guardsFactors) {
     notes.push('mfa.enabled is off: allowed without a proof');
     return { verdict: 'allow', reason: 'MFA_DISABLED', needsSession, ...decided, rule: 'mfa.enabled' };

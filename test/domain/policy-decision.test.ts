@@ -308,6 +308,12 @@ describe('MFA switched off', () => {
     expect(decide(shippedPolicy(off), policyRequest({ ...change, enrolled: [] }))).toMatchObject({ verdict: 'allow' });
   });
 
+  it('guards factors that are frozen as well, so that nobody freezes them first to take them away', () => {
+    const change = { purpose: 'factor_change', sensitivity: 'sensitive' } as const;
+    const request = policyRequest({ ...change, enrolled: [], held: ['totp'] });
+    expect(decide(shippedPolicy(off), request)).toMatchObject({ verdict: 'challenge', methods: [] });
+  });
+
   it('still denies what a rule denies', () => {
     const rules = [policyRule({ require: 'deny' })];
     expect(decide(shippedPolicy({ ...off, rules }), policyRequest())).toMatchObject({ verdict: 'deny' });
