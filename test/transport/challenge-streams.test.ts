@@ -2,7 +2,9 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { describe, expect, it, vi } from 'vitest';
 import type { Caller } from '#src/domain/caller.ts';
 import {
+  ChallengePurpose,
   ChallengeState,
+  DeliveryStatus,
   RefusalReason,
   VerifyChallengeRequestSchema,
   type VerifyChallengeResponseSchema,
@@ -162,6 +164,42 @@ async function rest() {
 }
 
 describe('a VerifyChallenge stream', () => {
+  it('tells each piece of word of what was sent, although the state stays the same', async () => {
+    const world = challengeWorld({ policy: { methods: ['totp', 'sms'] } });
+    world.factors.push(factorOf('sms'));
+    const { challenge } = await world.challenges.open(APP, openCommand({ sensitivity: 'sensitive', method: 'sms' }));
+    const one = await read(world);
+    one.outgoing.send(resume(challenge.id));
+    await vi.waitFor(() => expect(one.received).toHaveLength(1));
+    const delivery = { id: 'dlv_1', method: 'sms', factorId: 'fac_sms', resendable: true, at: 1_500 } as const;
+    await world.deliveries.note(challenge, { ...delivery, status: 'QUEUED', reason: '' });
+    await vi.waitFor(() => expect(one.received).toHaveLength(2));
+    await world.deliveries.note(challenge, { ...delivery, status: 'FAILED', reason: 'PROVIDER_DOWN' });
+    await vi.waitFor(() => expect(one.received).toHaveLength(3));
+    expect(one.received.at(-1)).toMatchObject({
+      event: {
+        case: 'challenge',
+        value: {
+          state: ChallengeState.PENDING,
+          delivery: { status: DeliveryStatus.FAILED, reason: 'PROVIDER_DOWN', instead: [Method.TOTP] },
+        },
+      },
+    });
+    one.call.end('cancelled');
+  });
+
+  it('does not take the token of a trusted device, which could not be answered there, and leaves it unspent', async () => {
+    const world = challengeWorld();
+    world.devices.nextOf.set('ann old', 'new');
+    const one = await read(world);
+    const login = { subject: 'ann', purpose: ChallengePurpose.LOGIN, trustedDeviceToken: 'old' };
+    one.outgoing.send({ command: { case: 'start', value: login } });
+    await vi.waitFor(() => expect(one.state.done).toBe(true));
+    expect(one.state.error).toMatchObject({ reason: 'FIELD_INVALID' });
+    expect(world.devices.asked).toEqual([]);
+    expect(world.state.challenges.size).toBe(0);
+  });
+
   it('sends the challenge, a refusal that leaves it open, and one finished with the receipt', async () => {
     const { world, outgoing, received, state, cases } = await started();
     outgoing.send(answer('wrong'));

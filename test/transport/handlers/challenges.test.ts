@@ -6,6 +6,7 @@ import {
   CancelChallengeRequestSchema,
   ChallengePurpose,
   ChallengeState,
+  DeliveryStatus,
   GetChallengeRequestSchema,
   OpenChallengeRequestSchema,
   RedeemReceiptRequestSchema,
@@ -14,7 +15,7 @@ import {
 import { Method, Sensitivity } from '#src/gen/sallyport/v1/common_pb.js';
 import type { CallContext } from '#src/transport/call.ts';
 import { challengeHandlers } from '#src/transport/handlers/challenges.ts';
-import { APP, challengeWorld, PORTAL, REALM } from '../../support/challenge-world.ts';
+import { APP, challengeWorld, factorOf, PORTAL, REALM } from '../../support/challenge-world.ts';
 
 const ACTION = { resource: 'accounts/42', action: 'transfer.create', details: { amount: '900 EUR', to: 'Eve' } };
 
@@ -104,6 +105,51 @@ describe('the unary twin of the stream', () => {
     const resend = { case: 'resend' as const, value: {} };
     await expect(answer({ challengeId, step: resend })).rejects.toMatchObject({ reason: 'METHOD_NOT_OFFERED' });
     expect((await cancel(challengeId)).challenge).toMatchObject({ state: ChallengeState.CANCELLED });
+  });
+
+  it('shows what each method has to show, and how far a message got, with what there is instead', async () => {
+    const world = challengeWorld({ policy: { methods: ['totp', 'sms', 'push', 'webauthn'] } });
+    world.factors.push(factorOf('sms'), factorOf('push'), factorOf('webauthn'));
+    const { open, answer, get } = api(world);
+    const sensitive = { sensitivity: Sensitivity.SENSITIVE };
+    const { challenge, prompt } = await open({ ...sensitive, method: Method.SMS });
+    expect(prompt).toMatchObject({ method: Method.SMS, factorId: 'fac_sms', destination: '+1 *** ***-**42' });
+    const challengeId = challenge?.id ?? '';
+    const choose = (method: Method) => answer({ challengeId, step: { case: 'choose', value: { method } } });
+    expect(await choose(Method.PUSH)).toMatchObject({ result: { value: { method: Method.PUSH, number: '42' } } });
+    expect(await choose(Method.WEBAUTHN)).toMatchObject({ result: { value: { webauthnOptionsJson: '{}' } } });
+    const stored = world.state.get(REALM, challengeId);
+    if (!stored) throw new Error('it is there');
+    const delivery = { id: 'dlv_1', method: 'sms', factorId: 'fac_sms', resendable: true, at: 1_500 } as const;
+    await world.deliveries.note(stored, { ...delivery, status: 'SENT', reason: '' });
+    const sent = { method: Method.SMS, factorId: 'fac_sms', resendable: true, updateTime: { seconds: 1n, nanos: 5e8 } };
+    expect((await get(challengeId)).challenge?.delivery).toMatchObject({
+      ...sent,
+      status: DeliveryStatus.SENT,
+      reason: '',
+      instead: [],
+    });
+    await world.deliveries.note(stored, { ...delivery, status: 'FAILED', reason: 'UNREACHABLE' });
+    expect((await get(challengeId)).challenge?.delivery).toMatchObject({
+      ...sent,
+      status: DeliveryStatus.FAILED,
+      reason: 'UNREACHABLE',
+      instead: [Method.TOTP, Method.PUSH, Method.WEBAUTHN],
+    });
+  });
+
+  it('carries the token of a trusted device there and back', async () => {
+    const { world, open } = api();
+    world.devices.nextOf.set('ann old', 'new');
+    const login = { purpose: ChallengePurpose.LOGIN, sensitivity: Sensitivity.SENSITIVE, trustedDeviceToken: 'old' };
+    const opened = await open({ ...login, language: 'sv', client: { ipAddress: '203.0.113.9' } });
+    expect(opened).toMatchObject({
+      trustedDeviceToken: 'new',
+      challenge: { state: ChallengeState.APPROVED, approvalReason: ApprovalReason.TRUSTED_DEVICE },
+    });
+    expect(world.devices.asked).toMatchObject([
+      { token: 'old', purpose: 'login', client: { ipAddress: '203.0.113.9' } },
+    ]);
   });
 
   it('names an action of its own for signing in and for stepping up, and wants one for everything else', async () => {
