@@ -16,6 +16,7 @@ import type { Storage, StorageDependencies } from './compose/storage.ts';
 import { policyFrom } from './config/policy.ts';
 import type { Config } from './config/schema.ts';
 import type { EventType } from './domain/audit-event.ts';
+import { ERASURE_MARK, markOf } from './domain/erasure.ts';
 import { Fault } from './domain/faults.ts';
 import { newId } from './domain/ids.ts';
 import type { Policy } from './domain/policy.ts';
@@ -82,6 +83,10 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
       log,
       onFatal,
       metrics: () => live?.metrics,
+      erased: (marks) =>
+        live?.trail.forget((realm, subject) =>
+          marks.has(Buffer.from(digest.digest(ERASURE_MARK, markOf(realm, subject))).toString('base64url')),
+        ),
       note: (type, outcome, facts) =>
         live?.trail.refused(live.trail.draft(type, undefined, { realm: '', outcome, facts })),
     }).then((opened) => stack.use(opened)),

@@ -144,6 +144,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
     subjects: plain.subjects,
     begin: () => trail.erasedThrough(),
     async forget(erased) {
+      deps.erased(new Set(erased));
       for (const keys of [makingKeys, findingKeys]) keys.forgetRefs(new Set(erased));
       await findingKeys.destroy(await trail.forget(erased));
     },

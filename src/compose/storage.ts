@@ -23,6 +23,8 @@ export interface StorageDependencies {
   readonly onFatal: (error: Error) => void;
   /** Is there once the storage is open: what comes before is nobody's session. */
   readonly metrics: () => Pick<Metrics, 'sessionEnded'> | undefined;
+  /** Persons were erased by any sidecar, by mark (domain/erasure.ts). */
+  readonly erased: (marks: ReadonlySet<string>) => void;
   /** Records an event of the sidecar itself, once there is a trail. */
   readonly note: (type: EventType, outcome: EventOutcome, facts: Readonly<Record<string, string>>) => void;
 }

@@ -108,6 +108,17 @@ export class Trail {
     await this.#settled();
   }
 
+  /** Of persons who were erased elsewhere: what is still folded about them is written without their names. */
+  forget(isErased: (realm: string, subject: string) => boolean): void {
+    for (const [key, folding] of [...this.#folding]) {
+      const { first } = folding;
+      if (!first.subject || !isErased(first.realm, first.subject)) continue;
+      folding.cancel();
+      this.#folding.set(key, { ...folding, first: impersonal(first) });
+      this.#unfold(key);
+    }
+  }
+
   /** Writes what is still folded and waits for all that is on its way; at shutdown. */
   async drain(): Promise<void> {
     for (const [key, folding] of [...this.#folding]) {

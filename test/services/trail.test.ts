@@ -159,4 +159,33 @@ describe('the trail', () => {
     expect(trail.counters.lost).toBe(2);
     expect(clock.pending).toBe(0);
   });
+
+  it('writes at once what is still folded about a person, and nothing of others', async () => {
+    const { refuse, audit, trail } = world();
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      refuse();
+      refuse({ subject: 'bob' });
+    }
+    await trail.settle('default', 'ann');
+    expect(audit.events.map(({ subject, count }) => [subject, count])).toEqual([
+      ['ann', undefined],
+      ['bob', undefined],
+      ['ann', 2],
+    ]);
+  });
+
+  it('names nobody who was erased elsewhere in what is still folded about them', async () => {
+    const { refuse, audit, trail, clock } = world();
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      refuse({ ipAddress: '203.0.113.7' });
+      refuse({ subject: 'bob' });
+    }
+    trail.forget((realm, subject) => realm === 'default' && subject === 'ann');
+    clock.advance(60_000);
+    await settle();
+    expect(audit.events.slice(2).map(({ subject, ipAddress, count }) => [subject, ipAddress, count])).toEqual([
+      [undefined, undefined, 2],
+      ['bob', undefined, 2],
+    ]);
+  });
 });
