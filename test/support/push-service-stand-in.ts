@@ -13,8 +13,9 @@ export type PushReply =
   | 'hang'
   /** Takes the request and cuts the connection. */
   | 'reset'
-  /** Answers 201 with a body that does not end. */
+  /** Answers 201 with a body that does not end: as fast as it can, or a byte at a time. */
   | 'endless'
+  | 'drip'
   /** Sends the head of an answer byte by byte, so that the connection is never idle and the answer never there. */
   | 'trickle';
 
@@ -139,7 +140,8 @@ export class PushServiceStandIn implements AsyncDisposable {
     const reply = this.#script.shift() ?? this.#always;
     if (reply === 'hang') return;
     if (reply === 'reset') return void this.#sockets.get(request.socket.remotePort ?? 0)?.resetAndDestroy();
-    if (reply === 'endless') return endless(response);
+    if (reply === 'endless') return endless(response, 8_192);
+    if (reply === 'drip') return endless(response, 1);
     if (reply === 'trickle') return trickle(request.socket);
     if (reply) return void response.writeHead(reply.status, reply.headers).end(reply.body ?? '');
     const taken = this.#take(request, body);
@@ -234,9 +236,9 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-function endless(response: ServerResponse): void {
+function endless(response: ServerResponse, bytes: number): void {
   response.writeHead(201);
-  const more = setInterval(() => response.write(Buffer.alloc(8_192)), 5);
+  const more = setInterval(() => response.write(Buffer.alloc(bytes)), 5);
   response.on('close', () => clearInterval(more));
   response.on('error', () => clearInterval(more));
 }

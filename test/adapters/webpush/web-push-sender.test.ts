@@ -169,9 +169,16 @@ describe('what the service says', () => {
 
   it('a body without end is not read to its end', async () => {
     service.next('endless');
-    const sender = senderWith();
+    const sender = senderWith({ timeoutMs: 15_000 });
     expect(await send(sender, service.subscribe())).toMatchObject({ outcome: 'accepted' });
-    await expect.poll(() => service.openConnections, { timeout: 3_000 }).toBe(0);
+    await expect.poll(() => service.openConnections, { timeout: 5_000 }).toBe(0);
+  });
+
+  it('a body that comes drop by drop is not waited for', async () => {
+    service.next('drip');
+    const sender = senderWith({ timeoutMs: 300 });
+    expect(await send(sender, service.subscribe())).toMatchObject({ outcome: 'accepted' });
+    await expect.poll(() => service.openConnections, { timeout: 5_000 }).toBe(0);
   });
 });
 
