@@ -117,8 +117,15 @@ export class SqlSubjectStore implements SubjectStore {
   }
 }
 
-/** One after the other, so that whoever follows the log misses none: positions become visible in their order. */
+/**
+ * Erasures log themselves one after the other: whoever follows the log by position would miss one that became visible after
+ * a later one.
+ */
 async function logErasures(tx: Tx, realm: string, refs: readonly string[], now: number): Promise<void> {
+  await tx.run(
+    `INSERT INTO marks (name, value) VALUES ('erasures', '')
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+  );
   for (const ref of refs) {
     await tx.run('INSERT INTO erasures (realm, subject_ref, erased_at) VALUES ($1, $2, $3)', realm, ref, now);
   }

@@ -100,12 +100,14 @@ function allows(privilege: string, statement: string, may: readonly string[]): b
   return false;
 }
 
+/** By table the first column that a statement may give a value of its own. */
 const firstColumns = async () =>
   new Map(
     (
       await server.query<{ table: string; column: string }>(
-        `SELECT relname AS table, attname AS column FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum = 1
-         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')`,
+        `SELECT DISTINCT ON (relname) relname AS table, attname AS column
+         FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND attidentity = ''
+         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname, attnum`,
         [],
         'auth',
       )
