@@ -28,6 +28,8 @@ it('is digested for one person of one realm', () => {
     passDigestInput('a', 'bc', ''),
     passDigestInput('ab', '', 'c'),
     passDigestInput('a', 'b', 'd'),
+    passDigestInput('a', 'x', 'c'),
+    passDigestInput('x', 'b', 'c'),
   ];
-  expect(new Set(inputs).size).toBe(4);
+  expect(new Set(inputs).size).toBe(6);
 });

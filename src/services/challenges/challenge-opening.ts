@@ -119,17 +119,19 @@ export class ChallengeOpening {
   }
 
   async #ask(asked: ToProve, usable: readonly Factor[], budget: Budget): Promise<Opening> {
-    const trusted = await this.#byDevice(asked, budget);
+    // Before it is said what the person has: somebody whose factors are frozen is not to be taken for somebody new.
+    if (isStopped(budget)) throw this.#refusals.locked(asked, undefined, []);
+    const trusted = await this.#byDevice(asked);
     if (trusted) return trusted;
     const offers = this.#withoutLocked(asked, this.#offers(asked, usable), budget);
     return this.#store(asked, this.#drafts.pending(asked, offers));
   }
 
   /** A repeat is found before the device is asked, whose token was used up by the first request. */
-  async #byDevice(asked: ToProve, budget: Budget): Promise<Opening | undefined> {
+  async #byDevice(asked: ToProve): Promise<Opening | undefined> {
     const { challenges } = this.#deps;
     const { command, decision, now } = asked;
-    if (command.trustedDeviceToken === '' || isStopped(budget)) return undefined;
+    if (command.trustedDeviceToken === '') return undefined;
     const request = this.#claim(asked, '');
     const repeat = request && (await challenges.repeatOf(request, now));
     if (repeat?.outcome === 'repeat') return this.#first(asked, repeat.seed);
@@ -147,7 +149,7 @@ export class ChallengeOpening {
   #withoutLocked(asked: ToProve, offers: readonly MethodOffer[], budget: Budget): readonly MethodOffer[] {
     const { command, now } = asked;
     if (!isLocked(budget, now)) return offers;
-    const left = isStopped(budget) ? [] : offers.filter(({ method }) => !isGuessable(method));
+    const left = offers.filter(({ method }) => !isGuessable(method));
     const chosen = command.method;
     if (left.length > 0 && (chosen === undefined || left.some(({ method }) => method === chosen))) return left;
     const open = [...new Set(left.map(({ method }) => method))];

@@ -94,6 +94,14 @@ describe('proofs that nobody can guess', () => {
     expect(world.devices.asked).toEqual([]);
   });
 
+  it('are not said to be missing where the person’s own word froze the only one', async () => {
+    const world = worldOfAll();
+    world.factors.splice(0, world.factors.length, { ...factorOf('push'), freezeReason: 'NOT_ME' });
+    const word = { receiptId: 'word', expiresAt: world.clock.now() + MINUTE };
+    await world.attempts.lock({ realm: REALM, subject: 'ann', word, now: world.clock.now(), events: [] });
+    await expect(open(world, { purpose: 'login' })).rejects.toMatchObject({ reason: 'SUBJECT_LOCKED' });
+  });
+
   it('are noted by their request id all the same', async () => {
     const world = worldOfAll();
     const challenge = await open(world);

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { newDeviceToken } from '#src/domain/device-token.ts';
 import { DAY, HOUR, SECOND } from '#src/domain/time.ts';
+import { DeviceLogins } from '#src/services/devices/device-logins.ts';
 import { personWorld } from '../../support/person-world.ts';
+import { APPLICATION, LAPTOP } from '../../support/session-world.ts';
 
 const REFUSED = { outcome: 'refused' };
 
@@ -145,14 +147,22 @@ describe('the token of a trusted device', () => {
     expect(await world.show(deviceToken)).toMatchObject({ outcome: 'trusted' });
   });
 
-  it('is ignored while trusted devices are switched off', async () => {
-    const on = personWorld();
-    const { deviceToken } = await on.signIn();
-    const off = personWorld({ devicesEnabled: false });
-    expect((await off.signIn()).deviceToken).toBe('');
-    expect(await off.show(deviceToken)).toEqual(REFUSED);
-    await off.trail.drain();
-    expect(off.eventsOf('device.refused').map(({ reason }) => reason)).toContain('DISABLED');
+  it('is ignored while trusted devices are switched off, and is good once they are on again', async () => {
+    const world = personWorld();
+    const { deviceToken } = await world.signIn();
+    const off = new DeviceLogins({ ...world, devices: world.stores.devices, enabled: false, graceMs: 30 * SECOND });
+    const login = { realm: 'default', subject: 'ann', purpose: 'login', sensitivity: 'sensitive' } as const;
+    expect(await off.use(APPLICATION, { ...login, token: deviceToken, client: LAPTOP })).toEqual(REFUSED);
+    await world.trail.drain();
+    expect(world.eventsOf('device.refused').map(({ reason }) => reason)).toEqual(['DISABLED']);
+    expect(await world.show(deviceToken)).toMatchObject({ outcome: 'trusted' });
+  });
+
+  it('is not looked up when it has not the form of one', async () => {
+    const world = personWorld();
+    const { deviceToken } = await world.signIn();
+    world.stores.devices.use = () => Promise.reject(new Error('the store was asked'));
+    expect(await world.show(`${deviceToken}x`)).toEqual(REFUSED);
   });
 
   it('is in no log, event or notice', async () => {
