@@ -72,11 +72,11 @@ describe('endpoints', () => {
 
   it('stop the start when a handler is given for an RPC of a later release', () => {
     const services = fakeServices().map((mounted) =>
-      mounted.service.typeName === 'sallyport.v1.PrivacyService'
-        ? { ...mounted, handlers: { eraseSubject: () => ({}) } }
+      mounted.service.typeName === 'sallyport.v1.AdminService'
+        ? { ...mounted, handlers: { ...mounted.handlers, createPortalLink: () => ({}) } }
         : mounted,
     );
-    expect(() => buildEndpoints(services, metrics)).toThrow(/EraseSubject has a handler, but/);
+    expect(() => buildEndpoints(services, metrics)).toThrow(/CreatePortalLink has a handler, but/);
   });
 });
 

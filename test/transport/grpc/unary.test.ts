@@ -54,7 +54,7 @@ describe('unary calls over gRPC', () => {
 
   it('that a later release brings say so', async () => {
     const { raw, close } = await serve();
-    const answer = await raw.call('sallyport.v1.PrivacyService/ListConsents', frame(Buffer.from([0x12, 1, 0x61])));
+    const answer = await raw.call('sallyport.v1.AdminService/CreatePortalLink', frame(Buffer.from([0x12, 1, 0x61])));
     expect(answer).toMatchObject({ code: 12, reason: 'NOT_IMPLEMENTED' });
     expect(answer.message).toContain('not of this release');
     await close();
