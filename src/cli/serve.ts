@@ -17,7 +17,7 @@ const STOP_MARGIN_MS = 5_000;
  * Waits for a signal, then stops within the grace. A second signal cuts the grace to nothing, a third ends the process.
  * Resolves when everything is closed.
  */
-export function untilStopped(sidecar: Running, config: Config['shutdown'], io: Io): Promise<void> {
+export function untilStopped(sidecar: Running, shutdown: Config['shutdown'], io: Io): Promise<void> {
   return new Promise((resolve, reject) => {
     let signals = 0;
     const forget: (() => void)[] = [];
@@ -42,9 +42,9 @@ export function untilStopped(sidecar: Running, config: Config['shutdown'], io: I
         signals += 1;
         if (signals === 1) {
           io.err(
-            `sallyport: ${signal}: stopping within ${(config.delay + config.grace) / 1000} s; once more is faster\n`,
+            `sallyport: ${signal}: stopping within ${(shutdown.delay + shutdown.grace) / 1000} s; once more is faster\n`,
           );
-          stop(config.grace, config.delay + config.grace);
+          stop(shutdown.grace, shutdown.delay + shutdown.grace);
         } else if (signals === 2) stop(0, 0);
         else io.exit(EXIT.internal);
       }),

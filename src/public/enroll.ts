@@ -144,13 +144,16 @@ function fail({ title, text, steps = [], again }: Problem): void {
   show('problem');
 }
 
-/** A link that was pasted: any address of this page with a ticket behind it. */
+/** The ticket in a link that was pasted: any address of this page with something behind `#`; '' for all else. */
+function ticketOf(link: string): string {
+  const [address = '', fragment = ''] = link.trim().split('#', 2);
+  return address === `${location.origin}${location.pathname}` ? fragment : '';
+}
+
 function takeLink(event: SubmitEvent): void {
   event.preventDefault();
   const field = part('link', HTMLInputElement);
-  const url = URL.parse(field.value.trim());
-  const usable = url !== null && url.origin === location.origin && url.pathname === location.pathname;
-  ticket = usable ? url.hash.slice(1) : '';
+  ticket = ticketOf(field.value);
   part('link-problem', HTMLElement).hidden = ticket !== '';
   if (ticket === '') {
     field.setAttribute('aria-invalid', 'true');
