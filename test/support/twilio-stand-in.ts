@@ -6,7 +6,13 @@ import { complaintsAboutForm } from './twilio-contract.ts';
 
 /** What a request meets in place of an answer as usual. With `taken` the message was sent all the same. */
 export type TwilioTrouble =
-  | { readonly kind: 'error'; readonly status: number; readonly code?: number; readonly retryAfter?: string }
+  | {
+      readonly kind: 'error';
+      readonly status: number;
+      readonly code?: number;
+      readonly retryAfter?: string;
+      readonly sid?: string;
+    }
   | { readonly kind: 'html'; readonly status: number }
   | { readonly kind: 'hang'; readonly taken?: boolean }
   | { readonly kind: 'reset'; readonly taken?: boolean }
@@ -170,10 +176,10 @@ export class TwilioStandIn implements AsyncDisposable {
     if ('taken' in trouble && trouble.taken) this.#take(form);
     switch (trouble.kind) {
       case 'error': {
-        const { status, code, retryAfter } = trouble;
+        const { status, code, retryAfter, sid } = trouble;
         if (retryAfter !== undefined) response.setHeader('retry-after', retryAfter);
         const more = code === undefined ? null : `https://www.twilio.com/docs/errors/${code}`;
-        json(response, status, { code: code ?? null, message: 'no', more_info: more, status });
+        json(response, status, { code: code ?? null, message: 'no', more_info: more, status, sid });
         return;
       }
       case 'html':

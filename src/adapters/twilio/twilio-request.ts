@@ -48,7 +48,7 @@ class OneRequest extends RequestClient {
     });
   }
 
-  /** To the URL as it is: the client would cut hosts with many labels, for the sake of regions. */
+  /** To the URL as it is: the client rewrites hosts, for edges and regions that the environment may name. */
   override request<TData>(options: RequestClient.RequestOptions<TData>) {
     return super.request<TData>({ ...options, uri: this.#url });
   }
@@ -63,7 +63,7 @@ export async function createMessage(
   const uri = `${access.baseUrl.replace(/\/+$/, '')}/2010-04-01/Accounts/${accountSid}/Messages.json`;
   try {
     const httpClient = new OneRequest(access, uri);
-    const client = new base.Client(accountSid, authToken, { httpClient, edge: '', region: '' });
+    const client = new base.Client(accountSid, authToken, { httpClient });
     const response: unknown = await client.request({ method: 'post', uri, data: fields });
     const body = fieldOf(response, 'body');
     const code = fieldOf(body, 'code') ?? fieldOf(body, 'error_code');

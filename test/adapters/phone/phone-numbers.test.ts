@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { readMobileNumber } from '#src/adapters/phone/libphonenumber.ts';
 import { phoneNumbers } from '#src/adapters/phone/phone-numbers.ts';
 
 describe('numbering plans', () => {
@@ -32,5 +33,12 @@ describe('numbering plans', () => {
     ['nothing', ''],
   ])('do not take %s', async (_, text) => {
     expect(await phoneNumbers.read(text)).toBeUndefined();
+  });
+
+  it('read no extension, however it is written', () => {
+    for (const text of ['+16502530000;ext=2', '+16502530000x2', '+1 650 253 0000 ext. 2']) {
+      expect(readMobileNumber(text)).toBeUndefined();
+    }
+    expect(readMobileNumber('+16502530000')).toBeDefined();
   });
 });

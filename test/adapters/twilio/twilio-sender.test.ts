@@ -1,3 +1,4 @@
+import dns from 'node:dns';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -107,6 +108,11 @@ describe('trouble with Twilio', () => {
     ],
     ['maintenance', { kind: 'error', status: 503, code: 21730 }, { outcome: 'retry', reason: 'PROVIDER_BUSY' }],
     ['500', { kind: 'error', status: 500, code: 20500 }, { outcome: 'unknown', reason: 'PROVIDER_ERROR' }],
+    [
+      '500 that names a message',
+      { kind: 'error', status: 500, sid: `SM${'a'.repeat(32)}` },
+      { outcome: 'unknown', reason: 'PROVIDER_ERROR' },
+    ],
     ['503', { kind: 'error', status: 503 }, { outcome: 'unknown', reason: 'PROVIDER_ERROR' }],
     ['a page instead of an answer', { kind: 'html', status: 502 }, { outcome: 'unknown', reason: 'PROVIDER_ERROR' }],
     ['a page that says 200', { kind: 'html', status: 200 }, { outcome: 'unknown', reason: 'PROVIDER_ERROR' }],
@@ -208,12 +214,22 @@ describe('what the library would say in its errors', () => {
     for (const secret of secrets) expect(all).not.toContain(secret);
   });
 
-  it('is not moved by the environment: no edge, no region', async () => {
+  it('is not moved by the environment, nor by what a host looks like: no edge, no region, no label is lost', async () => {
     vi.stubEnv('TWILIO_EDGE', 'sydney');
     vi.stubEnv('TWILIO_REGION', 'au1');
+    const asked: string[] = [];
+    const lookup = vi.spyOn(dns, 'lookup').mockImplementation(((name: string, ...rest: readonly unknown[]) => {
+      asked.push(name);
+      const done = rest.at(-1) as (error: null, addresses: readonly object[]) => void;
+      done(null, [{ address: '127.0.0.1', family: 4 }]);
+    }) as never);
     try {
-      expect(await send()).toMatchObject({ outcome: 'accepted' });
+      const { port } = new URL(standIn.url);
+      const baseUrl = `http://sms.egress.zone-1.corp.example:${port}`;
+      expect(await send({ baseUrl })).toMatchObject({ outcome: 'accepted' });
+      expect(new Set(asked)).toEqual(new Set(['sms.egress.zone-1.corp.example']));
     } finally {
+      lookup.mockRestore();
       vi.unstubAllEnvs();
     }
   });

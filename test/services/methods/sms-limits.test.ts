@@ -153,9 +153,20 @@ describe('the limits on messages', () => {
     await faultOf(reserve({ subject: 'ada.lovelace' }));
     await settle();
     const stored = world.dump();
-    for (const secret of ['ada.lovelace', 'chl_secret', NUMBER.slice(1), NUMBER.slice(2, 9), maskNumber(NUMBER)]) {
+    for (const secret of [
+      'ada.lovelace',
+      'chl_secret',
+      NUMBER,
+      NUMBER.slice(1),
+      NUMBER.slice(0, -3),
+      maskNumber(NUMBER),
+    ]) {
       expect(stored).not.toContain(secret);
+      // Nor in another spelling.
+      expect(stored).not.toContain(Buffer.from(secret).toString('base64url'));
+      expect(stored).not.toContain(Buffer.from(secret).toString('hex'));
     }
+    expect(stored).not.toContain(Buffer.from(`${REALM}\nada.lovelace`).toString('base64url'));
     expect(JSON.stringify(world.eventsOf('limit.hit'))).not.toContain(NUMBER.slice(1));
   });
 });
@@ -246,6 +257,26 @@ describe('the alarm', () => {
     await faultOf(flapping.reserve());
     expect(flapping.world.eventsOf('sms.stopped')).toHaveLength(1);
     expect(flapping.world.eventsOf('sms.resumed')).toHaveLength(0);
+  });
+
+  it('is raised anew within the same hour, once messages had gone on', async () => {
+    const { world, limits, reserve } = worldOf({ minVerifiedShare: 0.5, minVerifiedSends: 4 });
+    const send = (from: number) =>
+      Promise.all(Array.from({ length: 4 }, (_, at) => reserve({ subject: `p${from + at}` })));
+    await send(0);
+    world.clock.advance(4 * MINUTE);
+    await faultOf(reserve({ subject: 'x' }));
+    for (let late = 0; late < 4; late += 1) await limits.credit(REALM, 'US');
+    world.clock.advance(2 * MINUTE);
+    await send(4);
+    await send(8);
+    world.clock.advance(4 * MINUTE);
+    await faultOf(reserve({ subject: 'y' }));
+    expect(world.audit.events.map(({ type }) => type).filter((type) => type.startsWith('sms.'))).toEqual([
+      'sms.stopped',
+      'sms.resumed',
+      'sms.stopped',
+    ]);
   });
 
   it('names the country where that is what was stopped', async () => {

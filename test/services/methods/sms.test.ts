@@ -147,6 +147,49 @@ describe('a code by SMS', () => {
   });
 });
 
+describe('a code that comes back', () => {
+  it('is credited to its country, so that the breaker stays shut', async () => {
+    const world = new SmsWorld({ minVerifiedShare: 0.5, minVerifiedSends: 2, maxSends: 100 });
+    const { method } = world.sidecar();
+    const factor = world.factor('ada');
+    const send = async (typed: boolean) => {
+      const challenge = await world.challenge([factor]);
+      await method.prompt(APP, challenge, factor, false);
+      await world.turn();
+      const proof = { kind: 'sms', code: typed ? world.sender.code : '' } as const;
+      await method.check(challenge, [factor], proof, world.clock.now());
+    };
+    for (const typed of [true, true, false]) await send(typed);
+    world.clock.advance(4 * MINUTE);
+    await send(false);
+    for (const typed of [false, false]) await send(typed);
+    world.clock.advance(4 * MINUTE);
+    expect((await faultOf(send(true))).details.metadata).toEqual({ limit: 'sms_unverified' });
+  });
+
+  it('is right even where the credit cannot be noted', async () => {
+    const { world, prompt, check } = await opened();
+    await prompt();
+    await world.turn();
+    world.ledger.credit = () => Promise.reject(new Error('away'));
+    expect(await check(world.sender.code)).toMatchObject({ outcome: 'right' });
+    expect(world.log.lines.join()).toContain('could not be credited');
+  });
+});
+
+describe('a challenge that ended meanwhile', () => {
+  it('gets no message that had to wait', async () => {
+    const { world, challenge, prompt } = await opened();
+    world.sender.next.push({ outcome: 'retry', reason: 'PROVIDER_BUSY', afterMs: 5_000 });
+    await prompt();
+    await world.turn(1_000);
+    const command = { realm: REALM, challengeId: challenge.id, to: 'CANCELLED', now: world.clock.now() } as const;
+    await world.challenges.settle({ ...command, events: [] });
+    await world.turn(30 * SECOND);
+    expect(world.sender.asked).toHaveLength(1);
+  });
+});
+
 describe('choosing SMS twice', () => {
   it('sends nothing twice while a code is live, and shows the same', async () => {
     const { world, prompt } = await opened();
