@@ -6,7 +6,7 @@ import { type ChallengeEndings, gone } from './challenge-endings.ts';
 
 export interface LivePushDependencies {
   readonly challenges: Pick<ChallengeStore, 'openOf' | 'read'>;
-  readonly endings: ChallengeEndings;
+  readonly endings: Pick<ChallengeEndings, 'end'>;
   readonly clock: Clock;
 }
 

@@ -4,6 +4,7 @@ import type { Challenge } from '#src/domain/challenge.ts';
 import { Fault } from '#src/domain/faults.ts';
 import type { Method } from '#src/domain/method.ts';
 import { MINUTE, SECOND } from '#src/domain/time.ts';
+import { LivePush } from '#src/services/challenges/live-push.ts';
 import {
   APP,
   type ChallengeWorld,
@@ -256,6 +257,7 @@ describe('a lock', () => {
       number: '42',
     });
     expect(world.methods.push.prompts).toEqual([]);
+    expect(await choose(world, challenge, 'totp', PORTAL)).toEqual({ method: 'totp', factorId: 'fac_totp' });
     await expect(choose(world, challenge, 'push')).rejects.toMatchObject({ reason: 'CHALLENGE_ENDED' });
   });
 });
@@ -277,6 +279,30 @@ describe('one live push', () => {
       requestId: '',
     });
     await expect(late).rejects.toMatchObject({ reason: 'CHALLENGE_ENDED' });
+  });
+
+  it('takes the place of the one before also when it is chosen with the opening', async () => {
+    const world = worldOfAll();
+    const one = await open(world, { method: 'push' });
+    const two = await open(world, { method: 'push' });
+    expect([one, two].map((each) => stored(world, each)?.state)).toEqual(['SUPERSEDED', 'PENDING']);
+    expect(two.chosenMethod).toBe('push');
+  });
+
+  it('is ended by nobody whose own has been ended meanwhile', async () => {
+    const world = worldOfAll();
+    const older = await open(world);
+    world.clock.advance(SECOND);
+    const own = await open(world);
+    const ended: string[] = [];
+    const livePush = new LivePush({
+      // The older one was chosen after `own` and has ended it.
+      challenges: { openOf: async () => [older], read: async () => ({ ...own, state: 'SUPERSEDED' }) },
+      endings: { end: async ({ id }) => ({ ended: ended.push(id) > 0, challenge: own }) },
+      clock: world.clock,
+    });
+    expect(await livePush.settle(APP, own)).toMatchObject({ id: own.id, state: 'SUPERSEDED' });
+    expect(ended).toEqual([]);
   });
 
   it('may be an older challenge that chose push later', async () => {

@@ -105,11 +105,13 @@ describe('word of a delivery', () => {
     expect(await take()).toEqual(['PENDING', 'QUEUED']);
     await note(world, challenge, { status: 'FAILED', reason: 'PROVIDER_DOWN' });
     expect(await take()).toEqual(['PENDING', 'FAILED']);
+    // Word that arrives late from another sidecar takes nothing back.
+    world.signals.challengeChanged({ ...challenge, delivery: deliveryOf(world) });
+    expect(await take()).toBeUndefined();
     await note(world, challenge, { id: 'dlv_2' });
     await note(world, challenge, { id: 'dlv_2', status: 'SENT' });
     expect(await take()).toEqual(['DELIVERED', 'SENT']);
     expect(woken).toBe(4);
-    // Word that arrives late from another sidecar takes nothing back.
     world.signals.challengeChanged({ ...challenge, delivery: deliveryOf(world) });
     expect(await take()).toBeUndefined();
     watch.close();
