@@ -142,6 +142,28 @@ export function describeAttemptStore(name: string, make: MakeStores): void {
       expect(await stores.attempts.read(REALM, subject)).toMatchObject({ recent: 5, consecutive: 5 });
     });
 
+    it("takes the person's own word back by no success that comes after it", async () => {
+      const subject = person();
+      const factor = factorOf({ subject });
+      await stores.factors.begin(beginOf(factor));
+      await stores.factors.confirm(confirmOf(factor));
+      await stores.attempts.lock({ realm: REALM, subject, word: burnOf(), now: T0, events: [] });
+      const challenge = challengeOf({ subject });
+      await stores.challenges.open({ challenge, maxOpen: 5, events: [] });
+      const approved = await stores.challenges.approve({
+        realm: REALM,
+        challengeId: challenge.id,
+        proof: { kind: 'totp', factorId: factor.id, step: 900, driftSteps: 0 },
+        method: 'totp',
+        receiptId: burnOf().receiptId,
+        receiptExpiresAt: T0 + 60_000,
+        now: T0 + 2_000,
+        events: [],
+      });
+      expect(approved.outcome).toBe('approved');
+      expect(await spend(subject, T0 + 1_000 * LIMITS.shortLockMs)).toMatchObject({ outcome: 'locked', hard: true });
+    });
+
     it("lets not even a signature by where the person's own word stands in the way", async () => {
       const subject = person();
       await stores.attempts.lock({ realm: REALM, subject, word: burnOf(), now: T0, events: [] });

@@ -79,8 +79,8 @@ export function describeConsentStore(name: string, make: MakeStores): void {
     it('freezes the factors of a withdrawn method in the same step, and drops what is pending', async () => {
       const subject = person();
       const [sms, totp] = [await enrol(subject), await enrol(subject, { method: 'totp' })];
-      const pending = factorOf({ subject, method: 'sms' });
-      await stores.factors.begin(beginOf(pending));
+      const [pending, other] = [factorOf({ subject, method: 'sms' }), factorOf({ subject, method: 'push' })];
+      for (const factor of [pending, other]) await stores.factors.begin(beginOf(factor));
       const outcomes = await atOnce(10, () => withdraw(subject, 'sms'));
       expect(tally(outcomes)).toEqual({ withdrawn: 1, none: 9 });
       expect(outcomes.find(({ outcome }) => outcome === 'withdrawn')).toMatchObject({
@@ -90,6 +90,10 @@ export function describeConsentStore(name: string, make: MakeStores): void {
       expect(await reasonOf(sms)).toBe('CONSENT_WITHDRAWN');
       expect(await reasonOf(totp)).toBeUndefined();
       expect(await stores.factors.read(REALM, pending.id)).toBeUndefined();
+      expect(await stores.factors.read(REALM, other.id)).toEqual(other);
+      const thaw = { realm: REALM, subject, methods: ['sms'], reason: 'CONSENT_WITHDRAWN', events: [] } as const;
+      expect(await stores.factors.thaw(thaw)).toBe(0);
+      expect(await reasonOf(sms)).toBe('CONSENT_WITHDRAWN');
       const types = await trailOf(stores, subject);
       expect(types.filter((type) => type === 'consent.withdrawn')).toHaveLength(1);
       expect(types.filter((type) => type === 'factor.frozen')).toHaveLength(1);

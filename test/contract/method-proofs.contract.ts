@@ -88,12 +88,13 @@ export function describeMethodProofs(name: string, make: MakeStores): void {
     it('changes nothing for a wrong code, of another challenge, person, factor, method, or whose time is up', async () => {
       const { challenge, proof, code, factor, subject } = await coded();
       const other = await coded();
-      const otherFactor = await enrol(subject, { method: 'push' });
+      const [otherFactor, sameKind] = [await enrol(subject, { method: 'push' }), await enrol(subject)];
       const wrong = [
         [challenge, { ...proof, digest: bytes() }],
         [other.challenge, proof],
         [challenge, other.proof],
         [challenge, { ...proof, factorId: otherFactor.id }],
+        [challenge, { ...proof, factorId: sameKind.id }],
         [challenge, { ...proof, method: 'push' }],
         [await open({ subject }), proof],
       ] as const;
