@@ -15,7 +15,8 @@ export interface ComposedPush {
 export function composePush(
   deps: Omit<PushDependencies, 'options' | 'sender'> & { readonly config: Config; readonly keys: PushKeyStore },
 ): ComposedPush | undefined {
-  const { mfa, profile, push: settings, realms, listeners } = deps.config;
+  const { config } = deps;
+  const { mfa, profile, realms, listeners } = config;
   if (!mfa.methods.includes('push')) return undefined;
   const { keys: store, box, clock, trail } = deps;
   const made = (publicKey: string) => {
@@ -24,18 +25,18 @@ export function composePush(
   };
   const sender = new WebPushSender({
     key: () => ensureVapidKey({ store, box, now: clock.now(), made }),
-    subject: settings.subject,
-    hosts: settings.hosts,
-    allowPrivateHosts: settings.allow_private_hosts,
-    timeoutMs: settings.timeout,
-    ...(settings.ca_file === '' ? {} : { ca: readFileSync(settings.ca_file, 'utf8') }),
+    subject: config.push.subject,
+    hosts: config.push.hosts,
+    allowPrivateHosts: config.push.allow_private_hosts,
+    timeoutMs: config.push.timeout,
+    ...(config.push.ca_file === '' ? {} : { ca: readFileSync(config.push.ca_file, 'utf8') }),
   });
   const push = new Push({
     ...deps,
     sender,
     options: {
       digits: profile === 'nist' ? 6 : 2,
-      limits: { maxPerWindow: settings.max_per_window, maxUnanswered: settings.max_unanswered },
+      limits: { maxPerWindow: config.push.max_per_window, maxUnanswered: config.push.max_unanswered },
       publicUrl: listeners.public.url.replace(/\/$/, ''),
       realms,
     },

@@ -28,6 +28,8 @@ export interface PublicLimits {
   /** A connection over which nothing moves is cut. */
   readonly silenceMs: DurationMs;
   readonly connectionsPerAddress: number;
+  /** Requests that routes work at; more are 503, so that what is behind them is not piled up on. */
+  readonly concurrent: number;
   /** Requests of one address. */
   readonly rate: Readonly<Record<RouteKind, { readonly burst: number; readonly perSecond: number }>>;
   readonly maxAddresses: number;
@@ -42,6 +44,7 @@ export const PUBLIC_LIMITS: PublicLimits = {
   handlerMs: 10 * SECOND,
   silenceMs: 30 * SECOND,
   connectionsPerAddress: 128,
+  concurrent: 256,
   rate: {
     // A page is half a dozen requests, and an office shares one address.
     page: { burst: 300, perSecond: 50 },
@@ -84,6 +87,7 @@ export class PublicServer implements AsyncDisposable {
   readonly #servers: Server[] = [];
   #addresses: readonly BoundAddress[] = [];
   #requests = 0;
+  #working = 0;
   #stopped: Promise<void> | undefined;
   #clean = true;
 
@@ -262,6 +266,8 @@ export class PublicServer implements AsyncDisposable {
   async #run(route: Route, request: Parameters<Route['handle']>[0]): Promise<PublicReply> {
     const { clock, log } = this.#options;
     const { correlationId } = request.visit.caller;
+    if (this.#working >= this.#limits.concurrent) return notNow(SECOND);
+    this.#working += 1;
     let cancel = () => {};
     const late = new Promise<PublicReply>((resolve) => {
       cancel = clock.schedule(this.#limits.handlerMs, () => {
@@ -272,16 +278,14 @@ export class PublicServer implements AsyncDisposable {
     try {
       return await Promise.race([Promise.resolve(route.handle(request)), late]);
     } catch (error) {
-      if (error instanceof Fault && error.kind === 'unavailable') {
-        const seconds = Math.max(1, Math.ceil((error.details.retryAfterMs ?? SECOND) / SECOND));
-        return text(503, 'Not right now. Try again.', { 'retry-after': String(seconds) });
-      }
+      if (error instanceof Fault && error.kind === 'unavailable') return notNow(error.details.retryAfterMs ?? SECOND);
       // The message of an error can quote what a browser sent, so only its kind is told.
       const kind = error instanceof Error ? error.name : typeof error;
       log.error('a public route failed by a fault of ours', { route: route.path, correlationId, error: kind });
       return text(500, `That failed. Tell the operator: ${correlationId}`);
     } finally {
       cancel();
+      this.#working -= 1;
     }
   }
 
@@ -300,4 +304,9 @@ export class PublicServer implements AsyncDisposable {
     });
     response.end(request.method === 'HEAD' ? undefined : bytes);
   }
+}
+
+function notNow(waitMs: DurationMs): PublicReply {
+  const seconds = Math.max(1, Math.ceil(waitMs / SECOND));
+  return text(503, 'Not right now. Try again.', { 'retry-after': String(seconds) });
 }

@@ -83,6 +83,26 @@ describe('what a stranger reaches', () => {
     expect((await post('/callbacks/twilio?about=x', callback, forged)).status).toBe(403);
   });
 
+  it('is sent nowhere else, whatever an address names as the place to go on', async () => {
+    const places = [
+      'https://evil.example',
+      '//evil.example',
+      'http:evil',
+      '/\\evil.example',
+      'https://auth@evil.example',
+    ];
+    const names = ['return_to', 'redirect_uri', 'next', 'url', 'continue'];
+    for (const path of ['/push/enroll', '/push/approve', '/not-me']) {
+      const plain = await (await fetch(`${url}${path}`)).text();
+      for (const place of places) {
+        const query = names.map((name) => `${name}=${encodeURIComponent(place)}`).join('&');
+        const answer = await fetch(`${url}${path}?${query}`, { redirect: 'manual' });
+        expect([place, answer.status, answer.headers.get('location')]).toEqual([place, 200, null]);
+        expect(await answer.text()).toBe(plain);
+      }
+    }
+  });
+
   it('leaves no token, ticket, path or address in log, output and metrics', async () => {
     await (await fetch(`${url}/planted-path?planted-query`)).text();
     await (await post('/not-me/api/view', JSON.stringify({ token: 'planted-token' }), OWN())).text();

@@ -303,6 +303,38 @@ describe('the limits of the public listener', () => {
   });
 });
 
+describe('routes that are slow', () => {
+  it('are worked at so many at once, pipelined ones too, and the next are told to come back', async () => {
+    let finish = () => {};
+    const waiting = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    let working = 0;
+    let most = 0;
+    const slow: Route = {
+      ...page,
+      path: '/slow',
+      handle: async () => {
+        working += 1;
+        most = Math.max(most, working);
+        await waiting;
+        working -= 1;
+        return { status: 200, body: 'done' };
+      },
+    };
+    await using listener = await servePublic([slow], { limits: { concurrent: 4 } });
+    const one = bytesOf('GET /slow HTTP/1.1', 'Host: a');
+    const last = asked('GET /slow HTTP/1.1');
+    const answers = [listener.raw(`${one.repeat(7)}${last}`), listener.raw(`${one.repeat(7)}${last}`)];
+    await until(() => listener.metrics.seen.length === 12);
+    finish();
+    const all = (await Promise.all(answers)).join('');
+    expect(most).toBe(4);
+    expect([all.match(/HTTP\/1\.1 200 /g)?.length, all.match(/HTTP\/1\.1 503 /g)?.length]).toEqual([4, 12]);
+    expect((await fetch(`${listener.url}/slow`)).status).toBe(200);
+  });
+});
+
 describe('what the public listener leaves behind', () => {
   it('is no path, query, address, agent or header of a request', async () => {
     await using listener = await servePublic(routes);
