@@ -4,7 +4,6 @@ import { maskNumber } from '#src/domain/phone-number.ts';
 import { type EpochMs, isOver } from '#src/domain/time.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { Log } from '#src/ports/telemetry.ts';
 import type {
   EnrollmentInput,
   EnrollmentMaterial,
@@ -15,18 +14,15 @@ import type {
 } from './contract.ts';
 import type { SmsCodes } from './sms-codes.ts';
 import type { SmsWord } from './sms-delivery.ts';
-import type { SmsLimits } from './sms-limits.ts';
 import { notSent, type SmsMessages } from './sms-messages.ts';
 import type { SmsNumbers } from './sms-numbers.ts';
 
 export interface SmsEnrollmentDependencies {
   readonly numbers: SmsNumbers;
   readonly codes: SmsCodes;
-  readonly limits: SmsLimits;
   readonly messages: SmsMessages;
   readonly factors: Pick<FactorStore, 'read'>;
   readonly clock: Clock;
-  readonly log: Log;
 }
 
 type Row = Pick<Factor, 'id' | 'realm' | 'subject'>;
@@ -36,6 +32,9 @@ const WRONG: EnrollmentVerdict = {
   field: 'code',
   description: 'is not the code of the newest message to this number',
 };
+
+/** Another enrolment took its place, or its time is up. */
+const OVER: SmsWord = { status: 'FAILED', reason: 'TOO_LATE', resendable: false };
 
 /** Enrols a number by a code that was sent to that very number. */
 export class SmsEnrollment implements EnrollmentMethod {
@@ -72,7 +71,12 @@ export class SmsEnrollment implements EnrollmentMethod {
       to,
       language: input.language,
       fields: { factorId: id },
-      wanted: () => this.#isPending(factor),
+      wanted: async () => {
+        const wanted = await this.#isPending(factor);
+        // What is dropped is told to nobody, and whoever began this still waits.
+        if (!wanted) first.resolve(OVER);
+        return wanted;
+      },
       told: async (_, word) => {
         if (word.status === 'QUEUED' && word.reason === '') return;
         if (word.status === 'FAILED') await codes.void(realm, id);
@@ -87,19 +91,11 @@ export class SmsEnrollment implements EnrollmentMethod {
   async check(factor: Factor, proof: EnrollmentProof, now: EpochMs): Promise<EnrollmentVerdict> {
     if (proof.kind !== 'code') return WRONG;
     const { realm, id } = factor;
-    const matched = await this.#deps.codes.match(realm, id, proof.code, now);
+    const { codes, messages } = this.#deps;
+    const matched = await codes.match(realm, id, proof.code, now);
     if (matched?.factorId !== id) return WRONG;
-    await this.#credit(factor);
+    await messages.cameBack(factor);
     return { outcome: 'right', proof: { kind: 'issued', digest: matched.digest } };
-  }
-
-  async #credit(factor: Factor): Promise<void> {
-    const { numbers, limits, log } = this.#deps;
-    try {
-      await limits.credit(factor.realm, await numbers.countryOf(numbers.open(factor)));
-    } catch (error) {
-      log.warn('a code that came back could not be credited', { error: String(error) });
-    }
   }
 
   async #isPending({ realm, id }: Factor): Promise<boolean> {

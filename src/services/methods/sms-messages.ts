@@ -1,9 +1,11 @@
 import type { Caller } from '#src/domain/caller.ts';
+import type { Factor } from '#src/domain/factor.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { newId } from '#src/domain/ids.ts';
 import type { SmsFailure } from '#src/domain/sms-failure.ts';
 import { type SmsTemplate, smsText, templateFor, templatesFrom } from '#src/domain/sms-text.ts';
 import type { Clock, Random } from '#src/ports/runtime.ts';
+import type { Log } from '#src/ports/telemetry.ts';
 import type { EventFields } from '../trail.ts';
 import type { SmsCallbackLinks } from './sms-callback-links.ts';
 import type { CodeBearer, SmsCodes } from './sms-codes.ts';
@@ -19,6 +21,7 @@ export interface SmsMessagesDependencies {
   readonly links: SmsCallbackLinks;
   readonly clock: Clock;
   readonly random: Random;
+  readonly log: Log;
   readonly appName: string;
   /** In place of the built-in ones; may be empty. */
   readonly templates: readonly SmsTemplate[];
@@ -71,6 +74,16 @@ export class SmsMessages {
     }
   }
 
+  /** A code was typed in by whom it was sent to. The breaker is about money, so it stands in nobody's way. */
+  async cameBack(factor: Factor): Promise<void> {
+    const { numbers, limits, log } = this.#deps;
+    try {
+      await limits.credit(factor.realm, await numbers.countryOf(numbers.open(factor)));
+    } catch (error) {
+      log.warn('a code that came back could not be credited', { error: String(error) });
+    }
+  }
+
   async #plan({ bearer, to, once, fields }: SmsErrand): Promise<PlannedSend> {
     const { realm, subject } = bearer;
     const country = await this.#deps.numbers.countryOf(to);
@@ -80,9 +93,10 @@ export class SmsMessages {
   async #handIn(errand: SmsErrand): Promise<void> {
     const { codes, delivery, links, clock, random, appName } = this.#deps;
     const { bearer, factorId, challengeId, to, language } = errand;
-    const code = await codes.issue(bearer, factorId);
     const deliveryId = newId('delivery', random.bytes(16));
     await errand.told(deliveryId, { status: 'QUEUED', reason: '', resendable: false });
+    // Last of what can fail: a code that is live is said to be on its way.
+    const code = await codes.issue(bearer, factorId);
     const lifeMs = bearer.expiresAt - clock.now();
     const queued = delivery.enqueue({
       bearerId: bearer.id,
@@ -94,6 +108,7 @@ export class SmsMessages {
       told: (word) => errand.told(deliveryId, word),
     });
     if (queued) return;
+    await codes.void(bearer.realm, bearer.id);
     await errand.told(deliveryId, { status: 'FAILED', reason: 'QUEUE_FULL', resendable: true });
     throw notSent('QUEUE_FULL');
   }

@@ -154,6 +154,18 @@ describe('enrolling a number', () => {
     expect(await check(made.factor, world.sender.code)).toMatchObject({ outcome: 'right' });
   });
 
+  it('is credited to its country when it is confirmed', async () => {
+    const { world, begin, material, check } = worldOf();
+    const credited: (readonly string[])[] = [];
+    world.ledger.credit = async (_, scopes) => void credited.push(scopes);
+    const made = await begin();
+    await material(made);
+    await check(made.factor, '000000');
+    expect(credited).toEqual([]);
+    await check(made.factor, world.sender.code);
+    expect(credited).toEqual([['sms:verified:US']]);
+  });
+
   it('is under the same limits as every message', async () => {
     const { world, begin, material } = worldOf();
     for (let count = 0; count < 3; count += 1) await material(await begin());
@@ -216,5 +228,15 @@ describe('an enrolment whose code is not sent', () => {
     await material(await begin({ phoneNumber: '+14155550000' }));
     await world.turn(MINUTE);
     expect(world.sender.asked.map(({ to }) => to)).toEqual([NUMBER, '+14155550000']);
+  });
+
+  it('is told so, and never left waiting, when another enrolment took its place at once', async () => {
+    const { world, begin, material } = worldOf();
+    world.sender.next.push({ ...BUSY, afterMs: 1 });
+    const waiting = faultOf(material(await begin()));
+    await world.turn();
+    await material(await begin({ phoneNumber: '+14155550000' }));
+    await world.turn(MINUTE);
+    expect(await Promise.race([waiting, Promise.resolve('still waits')])).toMatchObject({ reason: 'DELIVERY_FAILED' });
   });
 });

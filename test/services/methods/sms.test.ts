@@ -3,6 +3,7 @@ import type { Challenge } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
 import { MINUTE, SECOND } from '#src/domain/time.ts';
 import type { IssuedCodes } from '#src/ports/issued-codes.ts';
+import type { SendResult, SendResult } from '#src/ports/senders.ts';
 import { faultOf } from '../../support/fault-of.ts';
 import { APP, codeIn, NUMBER, REALM, SmsWorld } from '../../support/sms-world.ts';
 
@@ -41,6 +42,26 @@ describe('a code by SMS', () => {
     resolve({ outcome: 'accepted', providerId: 'SM1' });
     await world.turn();
     expect((await world.read(challenge)).delivery).toMatchObject({ status: 'SENT' });
+  });
+
+  it('that takes long is told as DELAYED within two seconds, and never in place of what a newer one says', async () => {
+    const { world, challenge, prompt } = await opened();
+    const slow = Promise.withResolvers<SendResult>();
+    world.sender.next.push(slow.promise);
+    await prompt();
+    await world.turn(1_000);
+    await prompt(true);
+    await world.turn(1_000);
+    expect((await world.read(challenge)).delivery).toMatchObject({ status: 'SENT', reason: '' });
+    const slower = Promise.withResolvers<SendResult>();
+    world.sender.next.push(slower.promise);
+    await prompt(true);
+    await world.turn(2_000);
+    expect((await world.read(challenge)).delivery).toMatchObject({ status: 'QUEUED', reason: 'DELAYED' });
+    slow.resolve({ outcome: 'rejected', reason: 'OPTED_OUT', code: '21610', config: false });
+    slower.resolve({ outcome: 'accepted', providerId: 'SM1' });
+    await world.turn();
+    expect((await world.read(challenge)).delivery).toMatchObject({ status: 'SENT', reason: '' });
   });
 
   it('proves the factor it was sent to, bound to the digest that is used up with the approval', async () => {
@@ -232,6 +253,17 @@ describe('choosing SMS twice', () => {
     expect(world.sender.asked).toHaveLength(1);
     expect((await world.read(challenge)).delivery).toMatchObject({ status: 'SENT', factorId: factor.id });
   });
+
+  it('sends after all when the store went away with the code made and nothing sent yet', async () => {
+    const { world, challenge, prompt } = await opened();
+    world.sql.db.exec('ALTER TABLE challenges RENAME TO challenges_away');
+    await expect(prompt()).rejects.toThrow();
+    world.sql.db.exec('ALTER TABLE challenges_away RENAME TO challenges');
+    await prompt();
+    await world.turn();
+    expect(world.sender.asked).toHaveLength(1);
+    expect((await world.read(challenge)).delivery?.status).toBe('SENT');
+  });
 });
 
 describe('a code that cannot be sent', () => {
@@ -250,6 +282,30 @@ describe('a code that cannot be sent', () => {
     await prompt();
     await world.turn();
     expect(world.sender.asked).toMatchObject([{ validityMs: 6_000 }]);
+  });
+
+  it('for which the last room was taken at the same moment is said to be not sent, and is sent when chosen again', async () => {
+    const world = new SmsWorld({ queue: 1 });
+    const { method } = world.sidecar();
+    const { promise, resolve } = Promise.withResolvers<SendResult>();
+    world.sender.next.push(promise);
+    const people = [world.factor('ada'), world.factor('bob', '+14155551111')];
+    const opened = await Promise.all(
+      people.map(async (factor) => ({ factor, challenge: await world.challenge([factor]) })),
+    );
+    const prompts = await Promise.allSettled(
+      opened.map(({ factor, challenge }) => method.prompt(APP, challenge, factor, false)),
+    );
+    const lost = opened.filter((_, at) => prompts[at]?.status === 'rejected');
+    expect(lost).toHaveLength(1);
+    resolve({ outcome: 'accepted', providerId: 'SM1' });
+    await world.turn();
+    for (const { factor, challenge } of lost) {
+      expect((await world.read(challenge)).delivery).toMatchObject({ status: 'FAILED', reason: 'QUEUE_FULL' });
+      await method.prompt(APP, challenge, factor, false);
+    }
+    await world.turn();
+    expect(world.sender.asked).toHaveLength(2);
   });
 
   it('is refused at once while the queue is full, and counted against nobody', async () => {
