@@ -3,7 +3,7 @@ import type { Challenge } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
 import { MINUTE, SECOND } from '#src/domain/time.ts';
 import type { IssuedCodes } from '#src/ports/issued-codes.ts';
-import type { SendResult, SendResult } from '#src/ports/senders.ts';
+import type { SendResult } from '#src/ports/senders.ts';
 import { faultOf } from '../../support/fault-of.ts';
 import { APP, codeIn, NUMBER, REALM, SmsWorld } from '../../support/sms-world.ts';
 
