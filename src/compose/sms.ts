@@ -74,7 +74,7 @@ export function composeSms(deps: SmsDependencies): SmsServices | undefined {
   const { app_name: appName, templates } = sms;
   const messages = new SmsMessages({ ...deps, numbers, codes, limits, delivery, links, appName, templates });
   return {
-    parts: smsParts({ ...deps, numbers, codes, limits, messages }),
+    parts: smsParts({ ...deps, numbers, codes, messages }),
     sender,
     numbers,
     callbacks: reports && new SmsCallbacks({ ...deps, reports, links }),

@@ -130,7 +130,7 @@ export class SmsWorld {
       appName: 'Acme',
       templates: [],
     });
-    const parts = smsParts({ ...made, numbers, codes, limits, messages, deliveries });
+    const parts = smsParts({ ...made, numbers, codes, messages, deliveries });
     const { enrollment } = parts;
     if (!enrollment) throw new Error('SMS is enrolled by itself');
     const callbacks = reports && new SmsCallbacks({ ...made, reports, links, deliveries });

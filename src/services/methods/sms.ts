@@ -5,13 +5,11 @@ import { maskNumber } from '#src/domain/phone-number.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { ChallengeStore } from '#src/ports/challenge-store.ts';
 import type { Clock } from '#src/ports/runtime.ts';
-import type { Log } from '#src/ports/telemetry.ts';
 import { eventFields } from '../challenges/challenge-endings.ts';
 import type { Proof, ProofVerdict } from '../challenges/proof.ts';
 import type { ChallengeMethod, MethodParts, PromptView } from './contract.ts';
 import type { SmsCodes } from './sms-codes.ts';
 import { SmsEnrollment } from './sms-enrollment.ts';
-import type { SmsLimits } from './sms-limits.ts';
 import type { SmsMessages } from './sms-messages.ts';
 import type { SmsNumbers } from './sms-numbers.ts';
 
@@ -23,12 +21,10 @@ export interface DeliveryNotes {
 export interface SmsMethodDependencies {
   readonly numbers: SmsNumbers;
   readonly codes: SmsCodes;
-  readonly limits: SmsLimits;
   readonly messages: SmsMessages;
   readonly deliveries: DeliveryNotes;
   readonly challenges: Pick<ChallengeStore, 'read'>;
   readonly clock: Clock;
-  readonly log: Log;
 }
 
 const WRONG: ProofVerdict = { outcome: 'wrong' };
@@ -73,27 +69,17 @@ export class SmsMethod implements ChallengeMethod {
 
   async check(challenge: Challenge, factors: readonly Factor[], proof: Proof, now: EpochMs): Promise<ProofVerdict> {
     if (proof.kind !== 'sms') return WRONG;
-    const { codes } = this.#deps;
+    const { codes, messages } = this.#deps;
     const matched = await codes.match(challenge.realm, challenge.id, proof.code, now);
     const factor = matched && factors.find(({ id }) => id === matched.factorId);
     if (!matched || !factor) return WRONG;
-    await this.#credit(factor);
+    await messages.cameBack(factor);
     const { factorId, digest } = matched;
     return { outcome: 'right', claim: { kind: 'issued', method: 'sms', factorId, digest }, method: 'sms', factorId };
   }
 
   async imitate(proof: Proof): Promise<void> {
     if (proof.kind === 'sms') await this.#deps.codes.match(NOBODY.realm, NOBODY.id, proof.code, this.#deps.clock.now());
-  }
-
-  /** The breaker is about money, so it stands in nobody's way. */
-  async #credit(factor: Factor): Promise<void> {
-    const { numbers, limits, log } = this.#deps;
-    try {
-      await limits.credit(factor.realm, await numbers.countryOf(numbers.open(factor)));
-    } catch (error) {
-      log.warn('a code that came back could not be credited', { error: String(error) });
-    }
   }
 
   async #isOpen({ realm, id }: Challenge): Promise<boolean> {
