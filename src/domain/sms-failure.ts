@@ -5,7 +5,8 @@
  * - about the network: NO_ROUTE, CARRIER_BLOCKED, CARRIER_FILTERED, CARRIER_ERROR, FRAUD_BLOCKED (the provider saw pumping)
  * - about the operator: COUNTRY_BLOCKED (not allowed in the account), SENDER_CONFIG (credentials, sender, account)
  * - about the provider: PROVIDER_BUSY, PROVIDER_DOWN, PROVIDER_ERROR, NO_ANSWER; with the last two it may have been sent
- * - about time: TOO_LATE (the challenge ends before it could arrive), DELAYED (still being tried), STOPPING, QUEUE_FULL
+ * - about this sidecar: NOT_STORED, STOPPING, QUEUE_FULL
+ * - about time: TOO_LATE (the challenge ends before it could arrive), DELAYED (still being tried)
  */
 export type SmsFailure =
   | 'OPTED_OUT'
@@ -22,6 +23,7 @@ export type SmsFailure =
   | 'PROVIDER_DOWN'
   | 'PROVIDER_ERROR'
   | 'NO_ANSWER'
+  | 'NOT_STORED'
   | 'TOO_LATE'
   | 'DELAYED'
   | 'STOPPING'
@@ -35,6 +37,7 @@ const PASSING: ReadonlySet<string> = new Set<SmsFailure>([
   'PROVIDER_DOWN',
   'PROVIDER_ERROR',
   'NO_ANSWER',
+  'NOT_STORED',
   'STOPPING',
   'QUEUE_FULL',
 ]);

@@ -96,7 +96,10 @@ export class SmsMessages {
     const deliveryId = newId('delivery', random.bytes(16));
     await errand.told(deliveryId, { status: 'QUEUED', reason: '', resendable: false });
     // Last of what can fail: a code that is live is said to be on its way.
-    const code = await codes.issue(bearer, factorId);
+    const code = await codes.issue(bearer, factorId).catch(async (error: unknown) => {
+      await errand.told(deliveryId, { status: 'FAILED', reason: 'NOT_STORED', resendable: true });
+      throw error;
+    });
     const lifeMs = bearer.expiresAt - clock.now();
     const queued = delivery.enqueue({
       bearerId: bearer.id,

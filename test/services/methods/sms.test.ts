@@ -247,6 +247,7 @@ describe('choosing SMS twice', () => {
     const broken: IssuedCodes['issue'] = () => Promise.reject(new Error('the disk is full'));
     world.issued.issue = broken;
     await expect(prompt()).rejects.toThrow('the disk is full');
+    expect((await world.read(challenge)).delivery).toMatchObject({ status: 'FAILED', reason: 'NOT_STORED' });
     world.issued.issue = issue;
     await prompt();
     await world.turn();
