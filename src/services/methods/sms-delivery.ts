@@ -52,6 +52,8 @@ const MAX_SENDING = 16;
 const FIRST_BACKOFF: DurationMs = 200;
 const LONGEST_BACKOFF: DurationMs = 10 * SECOND;
 const STOP_GRACE: DurationMs = SECOND;
+/** Between two attempts to note what became of a message. */
+const LONGEST_PAUSE: DurationMs = 5 * SECOND;
 
 /**
  * Sends in the background, within the life of what each message is for. Only what surely was not sent is sent again, with
@@ -63,6 +65,7 @@ export class SmsDelivery {
   readonly #all = new Set<Entry>();
   readonly #ready: Entry[] = [];
   readonly #words = new Set<Promise<void>>();
+  readonly #wakers = new Set<() => void>();
   #sending = 0;
   #stopping = false;
   #onIdle: () => void = () => {};
@@ -103,6 +106,7 @@ export class SmsDelivery {
   /** What waits is told as not sent; what is being sent may finish within a second. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    for (const wake of this.#wakers) wake();
     for (const entry of [...this.#all]) if (!entry.sending) this.#settle(entry, failed('STOPPING'));
     if (this.#all.size > 0) await this.#grace();
     for (const entry of [...this.#all])
@@ -211,11 +215,42 @@ export class SmsDelivery {
   }
 
   #tell(entry: Entry, word: SmsWord): void {
-    const telling = entry.job.told(word).catch((error: unknown) => {
-      this.#deps.log.warn('what became of an SMS could not be noted', { status: word.status, error: String(error) });
-    });
+    const telling = this.#say(entry, word);
     this.#words.add(telling);
     void telling.then(() => this.#words.delete(telling));
+  }
+
+  /** Again while the store is away and somebody may still wait, unless there is something newer to say. */
+  async #say(entry: Entry, word: SmsWord): Promise<void> {
+    const { clock, log } = this.#deps;
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await entry.job.told(word);
+      } catch (error) {
+        if (tries === 1) {
+          const about = { status: word.status, error: String(error) };
+          log.warn('what became of an SMS could not be noted yet', about);
+        }
+        const delay = Math.min(LONGEST_PAUSE, tries * SECOND);
+        const tooLate = clock.now() + delay >= entry.job.expiresAt;
+        if (tooLate || !(await this.#pause(delay)) || (entry.settled && word.status === 'QUEUED')) return;
+      }
+    }
+  }
+
+  /** False when it is stopping. */
+  async #pause(delay: DurationMs): Promise<boolean> {
+    if (this.#stopping) return false;
+    await new Promise<void>((resolve) => {
+      const wake = () => {
+        cancel();
+        this.#wakers.delete(wake);
+        resolve();
+      };
+      const cancel = this.#deps.clock.schedule(delay, wake);
+      this.#wakers.add(wake);
+    });
+    return !this.#stopping;
   }
 }
 

@@ -79,8 +79,11 @@ export class SmsEnrollment implements EnrollmentMethod {
       },
       told: async (_, word) => {
         if (word.status === 'QUEUED' && word.reason === '') return;
-        if (word.status === 'FAILED') await codes.void(realm, id);
-        first.resolve(word);
+        try {
+          if (word.status === 'FAILED') await codes.void(realm, id);
+        } finally {
+          first.resolve(word);
+        }
       },
     });
     const { status, reason } = await first.promise;

@@ -183,6 +183,36 @@ describe('a message on its way', () => {
     expect(words).toHaveLength(2);
   });
 
+  it('is told again what became of it, for as long as anybody waits, when the store was away', async () => {
+    const { send, sender, pass, clock } = world();
+    sender.next.push({ outcome: 'rejected', reason: 'UNREACHABLE', code: '30003', config: false });
+    const words: SmsWord[] = [];
+    let back = false;
+    send({ told: async (word) => (back ? void words.push(word) : Promise.reject(new Error('the store is away'))) });
+    await pass(5_000);
+    back = true;
+    await pass(5_000);
+    expect(words).toEqual([{ status: 'FAILED', reason: 'UNREACHABLE', resendable: true }]);
+    await pass(2 * MINUTE);
+    expect([words.length, clock.pending]).toEqual([1, 0]);
+  });
+
+  it('is told to nobody any more once its time is up', async () => {
+    const { send, pass } = world();
+    let asked = 0;
+    send({
+      told: () => {
+        asked += 1;
+        return Promise.reject(new Error('the store is away'));
+      },
+    });
+    await pass(MINUTE);
+    const soFar = asked;
+    await pass(5 * MINUTE);
+    expect(asked).toBe(soFar);
+    expect(asked).toBeLessThan(40);
+  });
+
   it('is not lost when what became of it cannot be noted', async () => {
     const { send, log, pass, metrics } = world();
     send({ told: () => Promise.reject(new Error('the store is away')) });

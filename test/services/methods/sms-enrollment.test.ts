@@ -196,6 +196,21 @@ describe('an enrolment whose code is not sent', () => {
     expect(await faultOf(material(made, true))).toMatchObject({ reason: 'DELIVERY_FAILED' });
   });
 
+  it('says so though the store is away, and the code is void once it is back', async () => {
+    const { world, begin, material, check } = worldOf();
+    const provider = Promise.withResolvers<SendResult>();
+    world.sender.next.push(provider.promise);
+    const made = await begin();
+    const fault = faultOf(material(made));
+    await world.turn();
+    world.sql.db.exec('ALTER TABLE issued_codes RENAME TO issued_codes_away');
+    provider.resolve({ outcome: 'rejected', reason: 'OPTED_OUT', code: '21610', config: false });
+    expect(await fault).toMatchObject({ reason: 'DELIVERY_FAILED' });
+    world.sql.db.exec('ALTER TABLE issued_codes_away RENAME TO issued_codes');
+    await world.turn(2 * SECOND);
+    expect(await check(made.factor, world.sender.code)).toMatchObject({ outcome: 'wrong' });
+  });
+
   it('waits no longer than a moment for a provider that takes its time, and goes on meanwhile', async () => {
     const { world, begin, material, check } = worldOf();
     world.sender.next.push(BUSY, BUSY, BUSY);
