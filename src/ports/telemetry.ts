@@ -21,8 +21,11 @@ export type SmsOutcome = 'limited' | 'sent' | 'failed' | 'unknown' | 'delivered'
 
 /** Metrics that services feed. Names and label sets are fixed in adapters/telemetry; labels are closed sets. */
 export interface Metrics {
-  /** `sallyport_challenges_ended_total{method,state,reason}` */
-  challengeEnded(method: string, state: string, reason: string): void;
+  /**
+   * `sallyport_challenges_ended_total{method,state,reason}` and `sallyport_challenge_duration_seconds{method,state}`, from
+   * its opening to its end.
+   */
+  challengeEnded(method: string, state: string, reason: string, seconds: number): void;
   /** `sallyport_proofs_total{method,result}` with result accepted, wrong, replayed, locked, denied. */
   proof(method: string, result: 'accepted' | 'wrong' | 'replayed' | 'locked' | 'denied'): void;
   /** `sallyport_session_validations_total{result,source}` with source cache or store. */

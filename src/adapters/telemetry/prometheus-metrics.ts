@@ -8,6 +8,9 @@ const CALL_BUCKETS = [
   0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 ] as const;
 
+/** Seconds: up to the longest life of a challenge. */
+const CHALLENGE_BUCKETS = [0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 120, 300, 600] as const;
+
 const counter = (name: string, help: string, ...labels: readonly string[]) =>
   new CounterTally({ name: PREFIX + name, help, labels });
 
@@ -32,6 +35,12 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
     help: 'Duration of requests on the public listener.',
     labels: ['http_route', 'http_request_method', 'http_response_status_code'],
     bounds: CALL_BUCKETS,
+  });
+  readonly #challenges = new HistogramTally({
+    name: `${PREFIX}challenge_duration_seconds`,
+    help: 'How long challenges took from their opening to their end, by the last method and the state.',
+    labels: ['method', 'state'],
+    bounds: CHALLENGE_BUCKETS,
   });
   readonly #challengesEnded = counter(
     'challenges_ended_total',
@@ -106,7 +115,11 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
   async render(): Promise<{ readonly contentType: string; readonly body: string }> {
     // Loaded when first asked: prom-client costs 17 MB and more start-up time than everything else.
     this.#render ??= import('./exposition.ts').then(({ exposition }) =>
-      exposition({ counters: this.counters, histograms: [this.#calls, this.#publicRequests], gauges: this.#gauges }),
+      exposition({
+        counters: this.counters,
+        histograms: [this.#calls, this.#publicRequests, this.#challenges],
+        gauges: this.#gauges,
+      }),
     );
     const render = await this.#render;
     return { contentType: 'text/plain; version=0.0.4; charset=utf-8', body: await render() };
@@ -147,8 +160,9 @@ export class PrometheusMetrics implements Metrics, RpcMetrics, HttpMetrics {
     this.#openStreams += change;
   }
 
-  challengeEnded(method: string, state: string, reason: string): void {
+  challengeEnded(method: string, state: string, reason: string, seconds: number): void {
     this.#challengesEnded.bind(method, state, reason).value += 1;
+    this.#challenges.bind(method, state).observe(seconds);
   }
 
   proof(method: string, result: 'accepted' | 'wrong' | 'replayed' | 'locked' | 'denied'): void {

@@ -93,7 +93,10 @@ export class ChallengeEndings {
     const { signals, metrics } = this.#deps;
     signals.challengeChanged(challenge);
     const method = challenge.provenMethod ?? challenge.chosenMethod ?? 'none';
-    metrics.challengeEnded(method, challenge.state, challenge.approvalReason ?? reason);
+    const { createdAt, expiresAt, settledAt = expiresAt } = challenge;
+    // Two sidecars can have opened and ended it, by two clocks.
+    const seconds = Math.max(0, settledAt - createdAt) / 1_000;
+    metrics.challengeEnded(method, challenge.state, challenge.approvalReason ?? reason, seconds);
   }
 }
 

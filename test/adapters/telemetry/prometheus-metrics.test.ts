@@ -19,7 +19,7 @@ async function values(metrics: PrometheusMetrics): Promise<Map<string, number>> 
 }
 
 function feed(metrics: PrometheusMetrics): void {
-  metrics.challengeEnded('totp', 'APPROVED', 'PROOF');
+  metrics.challengeEnded('totp', 'APPROVED', 'PROOF', 4);
   metrics.proof('totp', 'wrong');
   metrics.proof('totp', 'wrong');
   metrics.validation('valid', 'cache');
@@ -43,6 +43,9 @@ describe('metrics', () => {
     for (const times of [1, 1]) {
       const seen = await values(metrics);
       expect(seen.get('sallyport_challenges_ended_total{method="totp",state="APPROVED",reason="PROOF"}')).toBe(times);
+      const took = (upTo: string) =>
+        `sallyport_challenge_duration_seconds_bucket{method="totp",state="APPROVED",le="${upTo}"}`;
+      expect(['2.5', '5', '+Inf'].map((upTo) => seen.get(took(upTo)))).toEqual([0, 1, 1]);
       expect(seen.get('sallyport_proofs_total{method="totp",result="wrong"}')).toBe(2);
       expect(seen.get('sallyport_session_validations_total{result="valid",source="cache"}')).toBe(1);
       expect(seen.get('sallyport_session_validations_total{result="valid",source="store"}')).toBe(0);
