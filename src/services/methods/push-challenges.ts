@@ -67,7 +67,7 @@ export class PushChallenges implements ChallengeMethod {
   }
 
   async prompt(caller: Caller, challenge: Challenge, factor: Factor, again: boolean): Promise<PromptView> {
-    const { dispatch, deliveries, random, clock } = this.#deps;
+    const { dispatch, deliveries, ledger, random, clock } = this.#deps;
     if (dispatch.isFull) {
       this.#deps.metrics.push('limited', 'push_queue');
       throw new Fault('unavailable', 'DELIVERY_FAILED', 'too many notifications are on their way; choose again', {
@@ -75,13 +75,19 @@ export class PushChallenges implements ChallengeMethod {
       });
     }
     const sends = await this.#reserve(caller, challenge, factor, again);
-    const view = await this.#issue(challenge, factor);
-    if (!sends) return view;
-    const deliveryId = newId('delivery', random.bytes(16));
-    const queued = { status: 'QUEUED', reason: '', resendable: true, at: clock.now() } as const;
-    await deliveries.note(challenge, { id: deliveryId, method: 'push', factorId: factor.id, ...queued });
-    dispatch.start({ challenge, factor, deliveryId });
-    return view;
+    if (!sends) return this.#issue(challenge, factor);
+    try {
+      const view = await this.#issue(challenge, factor);
+      const deliveryId = newId('delivery', random.bytes(16));
+      const queued = { status: 'QUEUED', reason: '', resendable: true, at: clock.now() } as const;
+      await deliveries.note(challenge, { id: deliveryId, method: 'push', factorId: factor.id, ...queued });
+      dispatch.start({ challenge, factor, deliveryId });
+      return view;
+    } catch (error) {
+      // Whoever chooses again must not be shown a number without a notification. If this fails too, `again` still sends.
+      await ledger.clear(challenge.realm, [firstScope(challenge, factor)]).catch(() => {});
+      throw error;
+    }
   }
 
   async pretend(challenge: Challenge, factor: Factor): Promise<PromptView> {
@@ -127,11 +133,11 @@ export class PushChallenges implements ChallengeMethod {
    * Counts the notification against every cap before it is made. False when it was made before: of any number of callers
    * that choose the device, in any sidecar, one sends.
    */
-  async #reserve(caller: Caller, challenge: Challenge, { id }: Factor, again: boolean): Promise<boolean> {
+  async #reserve(caller: Caller, challenge: Challenge, factor: Factor, again: boolean): Promise<boolean> {
     const { ledger, limits, metrics, clock, trail } = this.#deps;
     const { realm, subject } = challenge;
     const person = this.#person(realm, subject);
-    const once = { scope: `push:first:${challenge.id}:${id}`, name: FIRST, max: 1, windowMs: LONGEST_LIFE };
+    const once = { scope: firstScope(challenge, factor), name: FIRST, max: 1, windowMs: LONGEST_LIFE };
     const reserved = await ledger.reserve({
       realm,
       limits: [
@@ -148,7 +154,7 @@ export class PushChallenges implements ChallengeMethod {
     metrics.push('limited', reserved.name);
     const facts = { limit: reserved.name };
     const fields = { ...eventFields(challenge), outcome: 'REFUSED', reason: 'LIMIT_EXCEEDED', method: 'push' } as const;
-    trail.refused(trail.draft('limit.hit', caller, { ...fields, factorId: id, facts }));
+    trail.refused(trail.draft('limit.hit', caller, { ...fields, factorId: factor.id, facts }));
     throw new Fault('limited', 'LIMIT_EXCEEDED', 'the person got too many notifications; choose another method', {
       retryAfterMs: reserved.retryAfterMs,
       quota: { subject: reserved.name, description: 'bounds the notifications to one person' },
@@ -181,6 +187,11 @@ export class PushChallenges implements ChallengeMethod {
   #person(realm: string, subject: string): string {
     return Buffer.from(this.#deps.digest.digest('push.person', `${realm}\n${subject}`)).toString('base64url');
   }
+}
+
+/** Counts what is sent when a device is chosen, for each challenge once. */
+function firstScope(challenge: Challenge, factor: Factor): string {
+  return `push:first:${challenge.id}:${factor.id}`;
 }
 
 function signedBytes(

@@ -66,6 +66,22 @@ describe('a chosen device', () => {
     expect(world.sender.sent).toHaveLength(1);
   });
 
+  it.each(['issued_codes', 'challenges'])(
+    'gets its notification when it is chosen again after the store went away in between (%s)',
+    async (table) => {
+      const world = new PushWorld();
+      const ann = await world.enroll('ann');
+      const challenge = await world.open('ann', [ann]);
+      world.sql.db.exec(`ALTER TABLE ${table} RENAME TO ${table}_away`);
+      await expect(world.prompt(challenge, ann)).rejects.toThrow();
+      world.sql.db.exec(`ALTER TABLE ${table}_away RENAME TO ${table}`);
+      await world.prompt(challenge, ann);
+      await settle();
+      expect(world.sender.sent).toHaveLength(1);
+      expect((await world.deliveryOf(challenge))?.status).toBe('SENT');
+    },
+  );
+
   it('chosen by many at once, in two sidecars, gets one notification; all show one number, and it is the right one', async () => {
     const world = new PushWorld();
     const ann = await world.enroll('ann');
