@@ -34,7 +34,7 @@ export function sharedWorld({ longestOutageMs = 60_000, alone = false, seed = 's
   const sidecar = (name: string) => {
     const log = new RecordingLog();
     const dependencies = new FakeDependencies(clock, alone ? ['postgres'] : ['redis', 'postgres']);
-    const gate: Gate = { away: false, lookedForChallenges: 0 };
+    const gate: Gate = { away: false, logAway: false, lookedForChallenges: 0 };
     const front = new MemoryRedisFront(redis);
     const news = bus.join();
     const reached = gated(database, gate);
@@ -169,6 +169,8 @@ export type SharedSidecar = ReturnType<ReturnType<typeof sharedWorld>['sidecar']
 
 interface Gate {
   away: boolean;
+  /** The log of changes alone. */
+  logAway: boolean;
   /** Questions after challenges that are followed. */
   lookedForChallenges: number;
 }
@@ -191,7 +193,9 @@ function gated(store: SessionStore, gate: Gate): SessionStore {
     end: passed((command) => store.end(command)),
     due: passed((now, limit) => store.due(now, limit)),
     revocationsAfter: passed((realm, position, limit) => store.revocationsAfter(realm, position, limit)),
-    changesAfter: passed((realm, position, limit) => store.changesAfter(realm, position, limit)),
+    changesAfter: passed((realm, position, limit) =>
+      gate.logAway ? Promise.reject(refusal()) : store.changesAfter(realm, position, limit),
+    ),
     purge: passed((before, limit) => store.purge(before, limit)),
   };
 }

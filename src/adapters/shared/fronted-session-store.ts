@@ -1,4 +1,4 @@
-import type { Fault } from '#src/domain/faults.ts';
+import { Fault } from '#src/domain/faults.ts';
 import { livenessAt, type Session } from '#src/domain/session.ts';
 import type { DurationMs } from '#src/domain/time.ts';
 import type { Dependencies } from '#src/ports/dependencies.ts';
@@ -52,6 +52,7 @@ export class FrontedSessionStore implements SessionStore {
     const { fence, keeper, store } = this.#options;
     const point = fence.position(command.session.realm);
     const result = await store.create(command);
+    if (result.outcome === 'repeat') await this.#catchUp(command.session.realm);
     if (result.outcome !== 'created') return result;
     keeper.read(command.session, point);
     await keeper.ended(result.evicted);
@@ -96,6 +97,7 @@ export class FrontedSessionStore implements SessionStore {
     const { keeper, store } = this.#options;
     const result = await store.rotate(command);
     if (result.outcome === 'rotated') await keeper.changed(result.session, command.oldTokenDigest, command.now);
+    if (result.outcome === 'repeat') await this.#catchUp(command.realm);
     return result;
   }
 
@@ -118,15 +120,9 @@ export class FrontedSessionStore implements SessionStore {
    * `inForce`; without Redis either, nothing is done.
    */
   async end(command: EndSessions): Promise<readonly Session[]> {
-    const { keeper, store } = this.#options;
-    try {
-      const ended = await store.end(command);
-      await keeper.ended(ended);
-      return ended;
-    } catch (error) {
-      if (!isStoreAway(error) || isByTime(command)) throw error;
-      throw (await this.#putInForce(command)) ?? error;
-    }
+    const ended = await this.#ended(command);
+    if (!isByTime(command) && mayHaveEndedBefore(command, ended)) await this.#catchUp(command.realm);
+    return ended;
   }
 
   due(now: number, limit: number): Promise<readonly Session[]> {
@@ -143,6 +139,31 @@ export class FrontedSessionStore implements SessionStore {
 
   purge(before: number, limit: number): Promise<number> {
     return this.#options.store.purge(before, limit);
+  }
+
+  async #ended(command: EndSessions): Promise<readonly Session[]> {
+    const { keeper, store } = this.#options;
+    try {
+      const ended = await store.end(command);
+      await keeper.ended(ended);
+      return ended;
+    } catch (error) {
+      if (!isStoreAway(error) || isByTime(command)) throw error;
+      throw (await this.#putInForce(command)) ?? error;
+    }
+  }
+
+  /**
+   * Before the answer that something has been done by another sidecar, which may not have lived to tell anybody: whoever
+   * answers goes by it from then on. Throws Fault(unavailable) when that cannot be found out; a repeat does no harm.
+   */
+  async #catchUp(realm: string): Promise<void> {
+    const { fence, retryAfterMs } = this.#options;
+    if (await fence.catchUp(realm)) return;
+    throw new Fault('unavailable', 'STORE_UNAVAILABLE', 'it is done, but this sidecar could not yet take note of it', {
+      retryAfterMs,
+      metadata: { dependency: 'postgres' },
+    });
   }
 
   /** The session by its copy, if that is good for an answer now. */
@@ -189,6 +210,11 @@ export class FrontedSessionStore implements SessionStore {
 
 function endedByPending(session: Session): Session {
   return { ...session, endReason: 'REVOKED' };
+}
+
+/** Whether the command names sessions that were ended by somebody else already. */
+function mayHaveEndedBefore({ target }: EndSessions, ended: readonly Session[]): boolean {
+  return target.kind === 'subject' || target.sessionIds.length > ended.length;
 }
 
 /** These follow from the clock, so there is nothing to put in force. */

@@ -222,6 +222,34 @@ describe('a change of a session', () => {
     expect(b.told).toEqual([`ended ${session.id}`]);
   });
 
+  it('is gone by at the sidecar that answers for it, when the one that made it durable did not live to tell anybody', async () => {
+    const { a, b, clock, database } = await world();
+    const [one, two] = [await a.create(), await a.create()];
+    await settle();
+    for (const { tokenDigest } of [one, two]) expect(await b.validate(tokenDigest)).toBe('store');
+    const event = eventOf('session.ended');
+    const command = { realm: REALM, reason: 'REVOKED', now: clock.now(), event } as const;
+    await database.end({ ...command, target: ids(one.id) });
+    expect(await b.validate(one.tokenDigest)).toBe('memory');
+    expect(await b.end(ids(one.id))).toBe('ended');
+    expect(await b.validate(one.tokenDigest)).toBe('no');
+    const person = { kind: 'subject', subject: two.subject, exceptSessionId: '' } as const;
+    await database.end({ ...command, target: person });
+    expect(await b.end(person)).toBe('ended');
+    expect(await b.validate(two.tokenDigest)).toBe('no');
+  });
+
+  it('is not said to be done by a sidecar that cannot go by it yet', async () => {
+    const { a, b, clock, database } = await world();
+    const session = await a.create();
+    await settle();
+    expect(await b.validate(session.tokenDigest)).toBe('store');
+    const event = eventOf('session.ended');
+    await database.end({ realm: REALM, target: ids(session.id), reason: 'REVOKED', now: clock.now(), event });
+    b.gate.logAway = true;
+    expect(await b.end(ids(session.id))).toBe('refused');
+  });
+
   it('tells the others of sessions that had to go for a new one', async () => {
     const { a, b, clock } = await world();
     const old = await a.create();
