@@ -64,6 +64,16 @@ describe('the key of an erased person', () => {
     expect(engine.audit.verify('')).toMatchObject({ intact: true });
   });
 
+  it('seals the event of its own end, also when nobody had used it since the start', async () => {
+    const ann = person();
+    await act(ann);
+    const ref = seen().find(({ subject }) => subject === ann)?.subjectRef;
+    await reopen();
+    await erase(ann);
+    const [last] = seen();
+    expect([last?.type, last?.subjectRef, last?.subject]).toEqual(['subject.erased', ref, '']);
+  });
+
   it('is another one, under another pseudonym, when the same person comes back', async () => {
     const ann = person();
     await act(ann);
