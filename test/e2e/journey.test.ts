@@ -6,6 +6,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ErrorInfoSchema } from '#src/gen/google/rpc/error_details_pb.js';
+import { AdminService } from '#src/gen/sallyport/v1/admin_pb.js';
 import { ChallengeService, ChallengeState, type VerifyChallengeResponse } from '#src/gen/sallyport/v1/challenge_pb.js';
 import { Method, Sensitivity } from '#src/gen/sallyport/v1/common_pb.js';
 import { FactorService, QrFormat } from '#src/gen/sallyport/v1/factor_pb.js';
@@ -248,7 +249,7 @@ describe('calls of later releases', () => {
       .unary(SessionService.method.getSession, { sessionId: 'ses_00000000000000000000000000' })
       .catch(errorInfo);
     expect(later).toMatchObject({ code: 5, reason: 'SESSION_NOT_FOUND' });
-    const devices = await client.unary(FactorService.method.listTrustedDevices, { subject: 'ada' }).catch(errorInfo);
-    expect(devices).toMatchObject({ code: 12, reason: 'NOT_IMPLEMENTED' });
+    const link = await client.unary(AdminService.method.createPortalLink, { sessionToken: 'x' }).catch(errorInfo);
+    expect(link).toMatchObject({ code: 12, reason: 'NOT_IMPLEMENTED' });
   });
 });
