@@ -433,9 +433,9 @@ CREATE INDEX challenges_settled ON public.challenges USING btree (settled_at) WH
 
 CREATE INDEX consents_of_subject ON public.consents USING btree (realm, subject, granted_at, id);
 
-CREATE UNIQUE INDEX consents_one_standing ON public.consents USING btree (realm, subject, method) WHERE (withdrawn_at IS NULL);
-
 CREATE UNIQUE INDEX consents_pkey ON public.consents USING btree (id);
+
+CREATE INDEX consents_standing ON public.consents USING btree (realm, subject, method) WHERE (withdrawn_at IS NULL);
 
 CREATE UNIQUE INDEX erasures_pkey ON public.erasures USING btree ("position");
 

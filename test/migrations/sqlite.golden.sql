@@ -68,7 +68,7 @@ CREATE TABLE consents (
 
 CREATE INDEX consents_of_subject ON consents (realm, subject, granted_at, id);
 
-CREATE UNIQUE INDEX consents_one_standing ON consents (realm, subject, method) WHERE withdrawn_at IS NULL;
+CREATE INDEX consents_standing ON consents (realm, subject, method) WHERE withdrawn_at IS NULL;
 
 CREATE TABLE erasures (
   position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,

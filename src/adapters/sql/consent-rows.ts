@@ -35,7 +35,10 @@ export async function insertConsent(tx: Tx, realm: string, subject: string, cons
   );
 }
 
-/** The consent that stood until now. */
+/**
+ * The consent that stood until now, the newest where a sidecar of the release before, which withdraws nothing, has left
+ * several.
+ */
 export async function withdrawStanding(
   tx: Tx,
   realm: string,
@@ -43,7 +46,7 @@ export async function withdrawStanding(
   method: Method,
   now: EpochMs,
 ): Promise<Consent | undefined> {
-  const [row] = await tx.all(
+  const rows = await tx.all(
     `UPDATE consents SET withdrawn_at = $4
      WHERE realm = $1 AND subject = $2 AND method = $3 AND withdrawn_at IS NULL RETURNING *`,
     realm,
@@ -51,12 +54,12 @@ export async function withdrawStanding(
     method,
     now,
   );
-  return row && consentOf(row);
+  return rows.map(consentOf).toSorted((a, b) => b.grantedAt - a.grantedAt)[0];
 }
 
 export async function hasStanding(tx: Tx, realm: string, subject: string, method: Method): Promise<boolean> {
   const [row] = await tx.all(
-    'SELECT id FROM consents WHERE realm = $1 AND subject = $2 AND method = $3 AND withdrawn_at IS NULL',
+    'SELECT id FROM consents WHERE realm = $1 AND subject = $2 AND method = $3 AND withdrawn_at IS NULL LIMIT 1',
     realm,
     subject,
     method,

@@ -15,7 +15,8 @@ ALTER TABLE factors ADD COLUMN freeze_reason TEXT COLLATE "C" CHECK (freeze_reas
 CREATE UNIQUE INDEX factors_unique_digest ON factors (realm, method, unique_digest)
   WHERE unique_digest IS NOT NULL AND state = 'ACTIVE';
 
--- The address of a consent is personal: sealed. What stands is what was not withdrawn; one per method.
+-- The address of a consent is personal: sealed. What stands is what was not withdrawn: one per method, but for sidecars of
+-- the release before, which withdraw nothing; so no index may insist on it.
 ALTER TABLE consents ADD COLUMN withdrawn_at BIGINT;
 ALTER TABLE consents ADD COLUMN sealed_address BYTEA;
 UPDATE consents SET withdrawn_at = granted_at WHERE EXISTS (
@@ -23,7 +24,7 @@ UPDATE consents SET withdrawn_at = granted_at WHERE EXISTS (
   WHERE newer.realm = consents.realm AND newer.subject = consents.subject AND newer.method = consents.method
     AND (newer.granted_at, newer.id) > (consents.granted_at, consents.id)
 );
-CREATE UNIQUE INDEX consents_one_standing ON consents (realm, subject, method) WHERE withdrawn_at IS NULL;
+CREATE INDEX consents_standing ON consents (realm, subject, method) WHERE withdrawn_at IS NULL;
 
 -- The newest code, number or nonce of a challenge or a pending enrolment; `bearer_id` names it.
 CREATE TABLE issued_codes (
