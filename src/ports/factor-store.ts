@@ -70,7 +70,7 @@ export interface RemoveFactor {
   readonly subject: string;
   readonly factorId: string;
   readonly receipt: ReceiptBurn;
-  /** When not empty, one active factor of these methods must remain. Backup codes never stand alone: they go with the last other factor. */
+  /** When not empty, one active factor of these methods must remain that is not frozen. Backup codes never stand alone: they go with the last other factor. */
   readonly mustKeepOneOf: readonly Method[];
   readonly now: EpochMs;
   readonly request?: RequestClaim;
@@ -139,14 +139,6 @@ export interface FactorStore {
   freeze(command: FreezeFactors): Promise<number>;
   /** Answers how many changed. */
   thaw(command: FreezeFactors): Promise<number>;
-  /** Drops what a provider says is no more, whatever else the person has. Answers whether it was there. */
-  discard(command: {
-    readonly realm: string;
-    readonly subject: string;
-    readonly factorId: string;
-    /** Recorded when it was there. */
-    readonly events: readonly EventDraft[];
-  }): Promise<boolean>;
   /** Voids every older code at once. */
   replaceBackupCodes(
     command: ReplaceBackupCodes,

@@ -165,23 +165,6 @@ export function describeEnrolmentProofs(name: string, make: MakeStores): void {
       expect((await trailOf(stores, subject)).filter((type) => type === 'factor.frozen')).toHaveLength(2);
     });
 
-    it("discards the person's own factor, once, with what was issued for it", async () => {
-      const factor = await made();
-      const { subject } = factor;
-      const discard = (of: string) =>
-        stores.factors.discard({
-          realm: REALM,
-          subject: of,
-          factorId: factor.id,
-          events: [eventOf('factor.endpoint_gone', { subject })],
-        });
-      expect(await discard(person())).toBe(false);
-      const gone = await atOnce(10, () => discard(subject));
-      expect(gone.filter(Boolean)).toHaveLength(1);
-      expect(await stores.factors.list(REALM, subject, T0)).toEqual([]);
-      expect((await trailOf(stores, subject)).filter((type) => type === 'factor.endpoint_gone')).toHaveLength(1);
-    });
-
     it('asks a person who was reset for the pass, until the first factor is confirmed', async () => {
       const subject = person();
       const digest = bytes();

@@ -198,6 +198,17 @@ export function describeFactorStore(name: string, make: MakeStores): void {
       expect(tally(outcomes)).toEqual({ removed: 2, last_factor: 1 });
     });
 
+    it('does not count a frozen factor as one that remains', async () => {
+      const subject = person();
+      const frozen = await enrol(subject);
+      const working = await enrol(subject, { method: 'webauthn' });
+      const codes = { realm: REALM, subject, methods: ['totp'], reason: 'CONSENT_WITHDRAWN', events: [] } as const;
+      expect(await stores.factors.freeze(codes)).toBe(1);
+      const mustKeepOneOf = ['totp', 'webauthn'] as const;
+      expect(await stores.factors.remove(removal(working, { mustKeepOneOf }))).toEqual({ outcome: 'last_factor' });
+      expect(await stores.factors.remove(removal(frozen, { mustKeepOneOf }))).toEqual({ outcome: 'removed' });
+    });
+
     it('drops the backup codes with the last other factor', async () => {
       const subject = person();
       const first = await enrol(subject, {}, { backupCodes: codeSetOf(subject) });

@@ -47,7 +47,6 @@ export const PORT_METHODS: MethodTable = {
     remove: true,
     freeze: true,
     thaw: true,
-    discard: true,
     replaceBackupCodes: true,
     findBackupCode: true,
   },

@@ -129,7 +129,8 @@ export class SqlFactorStore implements FactorStore {
       if (!going) return { outcome: 'missing' };
       const kept = all.filter(({ id, state }) => id !== factorId && state === 'ACTIVE');
       const alone = kept.every(({ method }) => method === 'backup_code');
-      const remaining = alone ? [] : kept;
+      // One that is frozen proves nothing, so it keeps nobody able to prove anything.
+      const remaining = alone ? [] : kept.filter(({ freezeReason }) => freezeReason === undefined);
       const satisfied = mustKeepOneOf.length === 0 || remaining.some(({ method }) => mustKeepOneOf.includes(method));
       if (going.state === 'ACTIVE' && !satisfied) return { outcome: 'last_factor' };
       if (!(await burnReceipt(tx, realm, command.receipt, now))) return { outcome: 'receipt_spent' };
@@ -148,18 +149,6 @@ export class SqlFactorStore implements FactorStore {
 
   thaw(command: FreezeFactors): Promise<number> {
     return this.#onFactors(command, thawFactors);
-  }
-
-  discard(command: Parameters<FactorStore['discard']>[0]): Promise<boolean> {
-    const { realm, subject, factorId, events } = command;
-    return this.#sql.unit(async (tx) => {
-      await tx.alone(realm, subject);
-      const going = await readFactor(tx, realm, factorId);
-      if (going?.subject !== subject) return false;
-      await deleteFactor(tx, factorId);
-      tx.record(...events);
-      return true;
-    });
   }
 
   replaceBackupCodes(command: ReplaceBackupCodes): ReturnType<FactorStore['replaceBackupCodes']> {
