@@ -63,7 +63,7 @@ function senderFor(deps: NoticeDependencies): NoticeSender | undefined {
       return new SmsNotices({
         ...deps,
         sender: sms.sender,
-        numberOf: (factor) => sms.numbers.open(factor),
+        numberOf: (factor) => sms.numbers.reachable(factor),
         appName: config.sms.app_name,
         maxPerDay: config.sms.max_per_day,
       });

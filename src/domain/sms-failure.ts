@@ -3,7 +3,7 @@
  *
  * - about the person: OPTED_OUT (answered STOP), NUMBER_INVALID, UNREACHABLE (handset off or out of reach)
  * - about the network: NO_ROUTE, CARRIER_BLOCKED, CARRIER_FILTERED, CARRIER_ERROR, FRAUD_BLOCKED (the provider saw pumping)
- * - about the operator: COUNTRY_BLOCKED (not allowed in the account), SENDER_CONFIG (credentials, sender, account)
+ * - about the operator: COUNTRY_BLOCKED (not allowed in the account, or no longer here), SENDER_CONFIG (credentials, sender, account)
  * - about the provider: PROVIDER_BUSY, PROVIDER_DOWN, PROVIDER_ERROR, NO_ANSWER; with the last two it may have been sent
  * - about this sidecar: NOT_STORED, STOPPING, QUEUE_FULL
  * - about time: TOO_LATE (the challenge ends before it could arrive), DELAYED (still being tried)

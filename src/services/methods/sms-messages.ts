@@ -57,7 +57,7 @@ export class SmsMessages {
 
   /**
    * Sends nothing where `once` says that it was sent. Faults: limited LIMIT_EXCEEDED; unavailable DELIVERY_FAILED when it
-   * cannot even be queued, or would come too late.
+   * cannot even be queued, would come too late, or goes to a country that is no longer allowed.
    */
   async send(caller: Caller, errand: SmsErrand): Promise<void> {
     const { limits, delivery, clock } = this.#deps;
@@ -86,7 +86,9 @@ export class SmsMessages {
 
   async #plan({ bearer, to, once, fields }: SmsErrand): Promise<PlannedSend> {
     const { realm, subject } = bearer;
-    const country = await this.#deps.numbers.countryOf(to);
+    const { numbers } = this.#deps;
+    const country = await numbers.countryOf(to);
+    if (!numbers.allows(country)) throw notSent('COUNTRY_BLOCKED');
     return { realm, subject, number: { e164: to, country }, ...(once === undefined ? {} : { once }), fields };
   }
 

@@ -28,7 +28,7 @@ export class SmsNumbers {
     const { phones, countries } = this.#deps;
     const number = await phones.read(text);
     if (!number) throw invalidNumber('must be a mobile number in international form, as +14155550132');
-    if (!countries.includes(number.country)) {
+    if (!this.allows(number.country)) {
       throw invalidNumber(`must be of one of these countries: ${countries.join(', ')}`);
     }
     return number;
@@ -53,6 +53,17 @@ export class SmsNumbers {
       log.error('the stored number of a factor failed its integrity check', { factorId: factor.id });
       throw error;
     }
+  }
+
+  /** In E.164; '' where no message may go to any more. Throws as `open`. */
+  async reachable(factor: Row & Pick<Factor, 'sealedSecret'>): Promise<string> {
+    const e164 = this.open(factor);
+    return this.allows(await this.countryOf(e164)) ? e164 : '';
+  }
+
+  /** Whether messages may go to the country: a number stays enrolled when the list gets shorter, and is sent nothing. */
+  allows(country: string): boolean {
+    return this.#deps.countries.includes(country);
   }
 
   /** For answers and pages; '' for a row that does not open, so that a list of factors can still be read. */

@@ -9,8 +9,8 @@ import type { SmsSender } from '#src/ports/senders.ts';
 
 export interface SmsNoticesDependencies {
   readonly factors: Pick<FactorStore, 'list'>;
-  /** The number of an SMS factor, in E.164. */
-  readonly numberOf: (factor: Factor) => string;
+  /** The number of an SMS factor, in E.164; '' where no message may go to. */
+  readonly numberOf: (factor: Factor) => Promise<string>;
   readonly sender: SmsSender;
   readonly ledger: Pick<SendLedger, 'reserve'>;
   readonly digest: KeyedDigest;
@@ -41,11 +41,12 @@ export class SmsNotices implements NoticeSender {
       ({ method, state, freezeReason }) =>
         method === 'sms' && state === 'ACTIVE' && freezeReason !== 'CONSENT_WITHDRAWN',
     );
-    if (!factor) return 'unreachable';
+    const to = factor ? await numberOf(factor) : '';
+    if (to === '') return 'unreachable';
     await this.#reserve(notice);
     const link = notice.notMeUrl === '' ? '' : ` Not you? ${notice.notMeUrl}`;
     const result = await sender.send({
-      to: numberOf(factor),
+      to,
       body: `${appName}: ${noticeText(notice).title}.${link}`,
       validityMs: VALIDITY,
       callbackUrl: '',

@@ -277,6 +277,19 @@ describe('a code that cannot be sent', () => {
     expect(world.sender.asked).toEqual([]);
   });
 
+  it('does not go to a number of a country that was taken off the list since (SMS-5)', async () => {
+    const { world, challenge, factor, numbers, prompt } = await opened(new SmsWorld({ countries: ['CA'] }));
+    const fault = await faultOf(prompt());
+    expect(fault).toMatchObject({ kind: 'unavailable', reason: 'DELIVERY_FAILED' });
+    expect(fault.details.metadata).toEqual({ reason: 'COUNTRY_BLOCKED', method: 'sms' });
+    await world.turn();
+    expect(world.sender.asked).toEqual([]);
+    expect(await world.issued.read(REALM, challenge.id, 'sms', world.clock.now())).toBeUndefined();
+    expect(await numbers.reachable(factor)).toBe('');
+    const back = new SmsWorld().sidecar().numbers;
+    expect(back.allows('US')).toBe(true);
+  });
+
   it('is sent in the last six seconds that make sense', async () => {
     const { world, prompt } = await opened();
     world.clock.advance(54 * SECOND);

@@ -8,14 +8,15 @@ import { personWorld, REALM } from '../../support/person-world.ts';
 
 const NUMBER = '+14155550132';
 
-async function smsWorld(options: { readonly maxPerDay?: number } = {}) {
+async function smsWorld(options: { readonly maxPerDay?: number; readonly blocked?: boolean } = {}) {
   const world = personWorld();
   const messages: SmsMessage[] = [];
   const script: { result: SendResult } = { result: { outcome: 'accepted', providerId: 'SM1' } };
   const notices = new SmsNotices({
     ...world,
     ...world.stores,
-    numberOf: (factor) => Buffer.from(world.box.open(factor.sealedSecret, secretBinding(factor))).toString(),
+    numberOf: async (factor) =>
+      options.blocked ? '' : Buffer.from(world.box.open(factor.sealedSecret, secretBinding(factor))).toString(),
     sender: {
       send: async (message) => {
         messages.push(message);
@@ -67,6 +68,13 @@ describe('a notice by SMS', () => {
     await enrol();
     const freeze = { realm: REALM, subject: 'ann', methods: ['sms'], events: [] } as const;
     await stores.factors.freeze({ ...freeze, reason: 'CONSENT_WITHDRAWN' });
+    expect(await notices.send(notice())).toBe('unreachable');
+    expect(messages).toEqual([]);
+  });
+
+  it('does not go where no messages may go to any more', async () => {
+    const { notices, enrol, notice, messages } = await smsWorld({ blocked: true });
+    await enrol();
     expect(await notices.send(notice())).toBe('unreachable');
     expect(messages).toEqual([]);
   });
