@@ -33,9 +33,9 @@ export interface AttemptStore {
   >;
   read(realm: string, subject: string): Promise<Budget>;
   /**
-   * The person's own word that somebody else is at work: a hard stop that no success lifts, only an operator. Pending
-   * enrolments are dropped in the same step, so that none can be confirmed any more, a temporary
-   * pass is void, and open challenges are cancelled, so that no proof that was looked at before is approved after. `spent`: the word was given before;
+   * The person's own word that somebody else is at work: a hard stop that no success lifts, only an operator. In the same
+   * step pending enrolments are dropped, a temporary pass is void, open challenges are cancelled, so that no proof that was
+   * looked at before is approved after, and receipts that were approved are spent. `spent`: the word was given before;
    * nothing changed.
    */
   lock(command: {

@@ -50,14 +50,14 @@ export interface Erasure {
 /** What concerns all that is kept of one person. */
 export interface SubjectStore {
   /**
-   * Removes all factors, codes and pending enrolments, revokes all devices, ends open challenges, restores the failure
-   * budget, and puts the pass in place of an older one. Sessions are ended by the caller, through the session store.
+   * Removes all factors, codes and pending enrolments, revokes all devices, ends open challenges, spends receipts that
+   * were approved, restores the failure budget, and puts the pass in place of an older one. Sessions are ended by the caller, through the session store.
    */
   reset(command: ResetSubject): Promise<({ readonly outcome: 'reset' } & Omit<Counts, 'sessions'>) | Repeat>;
   /** The pass that the person needs for a first enrolment; undefined for somebody who was not reset, or has a factor. */
   pass(realm: string, subject: string): Promise<TemporaryPass | undefined>;
   /**
-   * Deletes every row of the person, wipes what other rows say of them, destroys the keys of their audit fields, and logs
+   * Spends receipts that were approved, deletes every row of the person, wipes what other rows say of them, destroys the keys of their audit fields, and logs
    * the erasure: a row for each pseudonym, and one for the mark. Sessions are ended by the caller before.
    */
   erase(command: EraseSubject): Promise<({ readonly outcome: 'erased' } & Counts) | Repeat>;

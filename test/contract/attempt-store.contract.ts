@@ -91,6 +91,24 @@ export function describeAttemptStore(name: string, make: MakeStores): void {
       expect((await spend(subject, late)).outcome).toBe('spent');
     });
 
+    it('leaves no receipt that was approved before the word, and no other person without theirs', async () => {
+      const approved = async (subject: string) => {
+        const receipt = burnOf();
+        const { receiptId, expiresAt: receiptExpiresAt } = receipt;
+        const fields = { state: 'APPROVED', approvalReason: 'TRUSTED_DEVICE', receiptId, receiptExpiresAt } as const;
+        await stores.challenges.open({ challenge: challengeOf({ subject, ...fields }), maxOpen: 9, events: [] });
+        return receipt;
+      };
+      const subject = person();
+      const [spent, unspent, foreign] = [await approved(subject), await approved(subject), await approved(person())];
+      const redeem = (receipt: ReturnType<typeof burnOf>) =>
+        stores.challenges.burnReceipt({ ...receipt, realm: REALM, now: T0, events: [] });
+      expect(await redeem(spent)).toEqual({ outcome: 'burned' });
+      await stores.attempts.lock({ realm: REALM, subject, word: burnOf(), now: T0, events: [] });
+      expect(await redeem(unspent)).toEqual({ outcome: 'spent' });
+      expect(await redeem(foreign)).toEqual({ outcome: 'burned' });
+    });
+
     it('keeps people and realms apart', async () => {
       const subject = person();
       await atOnce(5, () => spend(subject));

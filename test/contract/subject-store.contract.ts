@@ -7,6 +7,7 @@ import { type MakeStores, type StoreFixture, trailOf } from '../support/store-fi
 import {
   atOnce,
   beginOf,
+  burnOf,
   bytes,
   challengeOf,
   claimOf,
@@ -119,6 +120,30 @@ export function describeSubjectStore(name: string, make: MakeStores): void {
         expect(['approved', 'ended', 'replayed']).toContain(approved.outcome);
         const { state } = (await stores.challenges.read(REALM, challenge.id)) ?? {};
         expect(state).toBe(approved.outcome === 'approved' ? 'APPROVED' : 'CANCELLED');
+      }
+    });
+
+    it('leaves no receipt that was approved before a reset or an erasure', async () => {
+      for (const end of [
+        (subject: string) => stores.subjects.reset(resetOf(subject)),
+        (subject: string) => stores.subjects.erase(eraseOf(subject)),
+      ]) {
+        const { subject, factor, challenge } = await somebody();
+        const receipt = burnOf();
+        const approved = await stores.challenges.approve({
+          realm: REALM,
+          challengeId: challenge.id,
+          proof: { kind: 'totp', factorId: factor.id, step: 900, driftSteps: 0 },
+          method: 'totp',
+          receiptId: receipt.receiptId,
+          receiptExpiresAt: receipt.expiresAt,
+          now: T0,
+          events: [],
+        });
+        expect(approved.outcome).toBe('approved');
+        await end(subject);
+        const change = createOf(sessionOf({ subject }), { receipt });
+        expect(await stores.sessions.create(change)).toEqual({ outcome: 'receipt_spent' });
       }
     });
 

@@ -12,7 +12,7 @@ import { deleteBudget, readBudget, writeBudget } from './budget-rows.ts';
 import { cancelChallenges } from './challenge-rows.ts';
 import { readerOf, type SqlExecutor } from './executor.ts';
 import { deletePending } from './factor-rows.ts';
-import { burnReceipt } from './receipt-burns.ts';
+import { burnReceipt, burnReceiptsOf } from './receipt-burns.ts';
 import { attemptRepeatOf, storeAttempt } from './request-claims.ts';
 import { voidPass } from './temporary-passes.ts';
 
@@ -57,6 +57,7 @@ export class SqlAttemptStore implements AttemptStore {
       await deletePending(tx, realm, subject);
       await voidPass(tx, realm, subject);
       await cancelChallenges(tx, realm, subject, now);
+      await burnReceiptsOf(tx, realm, subject, now);
       tx.record(...events);
       return { outcome: 'locked' };
     });

@@ -7,8 +7,14 @@ import { json } from './row.ts';
 /** Nobody's name: purges of several sidecars come one after the other, as they are after the same rows. */
 const PURGE = ['', 'purge of sends'] as const;
 
-/** How sends of a scope are counted. */
-type Counting = Pick<SendLimit, 'max' | 'windowMs'>;
+/** How sends of a scope are counted, and in which row. */
+interface Counting extends Pick<SendLimit, 'max' | 'windowMs'> {
+  readonly realm: string;
+  readonly scope: string;
+}
+
+/** In place of a realm, whose name is never empty. */
+const EVERYWHERE = '';
 
 /**
  * Sends by scope, one row each. Whoever reserves locks the rows of all its scopes first, in the order of their names, so
@@ -22,11 +28,13 @@ export class SqlSendLedger implements SendLedger {
   }
 
   async reserve(command: ReserveSend): ReturnType<SendLedger['reserve']> {
-    const { realm, limits, ratios, now, events } = command;
+    const { limits, ratios, now, events } = command;
     const countings = countingsOf(command);
     return await this.#sql.unit(async (tx) => {
       const windows = new Map<string, SendWindow>();
-      for (const scope of [...countings.keys()].toSorted()) windows.set(scope, await lock(tx, realm, scope, now));
+      for (const { realm, scope } of [...countings.values()].toSorted(byRealmAndScope)) {
+        windows.set(scope, await lock(tx, realm, scope, now));
+      }
       const windowOf = (scope: string): SendWindow => windows.get(scope) ?? [];
       for (const limit of limits) {
         const admission = admits(windowOf(limit.scope), limit, now);
@@ -38,7 +46,7 @@ export class SqlSendLedger implements SendLedger {
         const retryAfterMs = tripped(windowOf(ratio.scope), ratio, now);
         if (retryAfterMs !== undefined) return { outcome: 'limited', name: ratio.name, retryAfterMs };
       }
-      for (const [scope, counting] of countings) {
+      for (const [scope, { realm, ...counting }] of countings) {
         const window = noteSend(windowOf(scope), counting, now);
         const newest = Math.max(now, window.at(-1)?.at ?? now);
         await save(tx, realm, scope, window, newest + 2 * counting.windowMs);
@@ -103,14 +111,14 @@ export class SqlSendLedger implements SendLedger {
  * How each scope is counted: as its limit says; a scope that only a ratio has, in steps. Throws RangeError where one scope
  * would be counted in two ways.
  */
-function countingsOf({ limits, ratios }: ReserveSend): ReadonlyMap<string, Counting> {
+function countingsOf({ realm, limits, ratios }: ReserveSend): ReadonlyMap<string, Counting> {
   const countings = new Map<string, Counting>();
-  for (const { scope, max, windowMs } of limits) {
+  for (const { scope, max, windowMs, everywhere = false } of limits) {
     if (countings.has(scope)) throw new RangeError('two limits have one scope');
-    countings.set(scope, { max, windowMs });
+    countings.set(scope, { realm: everywhere ? EVERYWHERE : realm, scope, max, windowMs });
   }
   for (const { scope, windowMs } of ratios) {
-    const counting = countings.get(scope) ?? { max: Number.MAX_SAFE_INTEGER, windowMs };
+    const counting = countings.get(scope) ?? { realm, scope, max: Number.MAX_SAFE_INTEGER, windowMs };
     if (counting.windowMs < windowMs) throw new RangeError('a ratio looks back further than the limit of its scope');
     countings.set(scope, counting);
   }

@@ -4,6 +4,7 @@ import { deleteBudget } from './budget-rows.ts';
 import { cancelChallenges } from './challenge-rows.ts';
 import { readerOf, type SqlExecutor, type Tx } from './executor.ts';
 import { deleteFactors, deletePerson, deleteSessions } from './person-rows.ts';
+import { burnReceiptsOf } from './receipt-burns.ts';
 import { repeatOf, storeClaim } from './request-claims.ts';
 import { text, whole } from './row.ts';
 import { putPass, readPass } from './temporary-passes.ts';
@@ -43,6 +44,7 @@ export class SqlSubjectStore implements SubjectStore {
       await tx.run('DELETE FROM issued_codes WHERE realm = $1 AND subject = $2', realm, subject);
       const devices = await revokeDevices(tx, { realm, subject, deviceId: '', reason: 'RESET', now });
       await cancelChallenges(tx, realm, subject, now);
+      await burnReceiptsOf(tx, realm, subject, now);
       await deleteBudget(tx, realm, subject);
       await putPass(tx, realm, subject, pass);
       await storeClaim(tx, request, now);
@@ -96,6 +98,7 @@ export class SqlSubjectStore implements SubjectStore {
       tx.record(...command.events);
       const refs = await this.#destroyKeys(tx, realm, subject);
       const devices = (await liveDevices(tx, realm, subject, now)).length;
+      await burnReceiptsOf(tx, realm, subject, now);
       const factors = await deletePerson(tx, realm, subject);
       await storeClaim(tx, request, now);
       await logErasures(tx, realm, [...refs, mark], now);
