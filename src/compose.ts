@@ -125,6 +125,7 @@ export async function compose(config: Config, overrides: Overrides = {}): Promis
     policy,
     stores: storage.stores,
     audit: storage.audit,
+    onDurable: storage.onDurable,
     outages,
     trail,
     signals: storage.signals,

@@ -52,6 +52,8 @@ export interface ServiceDependencies {
   readonly policy: Policy;
   readonly stores: Storage['stores'];
   readonly audit: AuditLog;
+  /** See Storage. */
+  readonly onDurable: Storage['onDurable'];
   readonly outages: OutageGate;
   readonly trail: Trail;
   readonly signals: Signals;
@@ -244,7 +246,7 @@ export function composeServices(deps: ServiceDependencies): Services {
     sms,
     links,
   });
-  const unfollow = notices ? deps.audit.onAppend((written) => notices.noted(written)) : () => {};
+  const unfollow = notices ? deps.onDurable((written) => notices.noted(written)) : () => {};
   const { attempts, subjects, consents, records, codes, ledger } = stores;
   const housekeeping = new Housekeeping({
     ...made,

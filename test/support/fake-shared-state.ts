@@ -68,6 +68,7 @@ export function fakeSharedState(config: Config, file: AuditLog, limits: OutageLi
       challenges: frontedChallenges(new SqlChallengeStore(database), new SqlChallengeStore(memory), dependencies),
     },
     audit,
+    onDurable: (listener) => file.onAppend(listener),
     outages,
     trail,
     signals: new MemorySignals({ log }),
