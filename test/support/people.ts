@@ -38,8 +38,15 @@ export async function signIn(
   return { token: created.token, sessionId: created.session?.id ?? '' };
 }
 
-/** Signs a person in and enrols their authenticator, all through the API, with codes of an independent generator. */
-export async function enrolledPerson(client: GrpcClient, subject: string): Promise<Person> {
+/**
+ * Signs a person in and enrols their authenticator, all through the API, with codes of an independent generator; begun at
+ * one sidecar and confirmed at another, if two are given.
+ */
+export async function enrolledPerson(
+  client: GrpcClient,
+  subject: string,
+  confirmedBy: GrpcClient = client,
+): Promise<Person> {
   const { token, sessionId } = await signIn(client, subject);
   const begun = await client.unary(FactorService.method.beginEnrollment, {
     subject,
@@ -60,7 +67,7 @@ export async function enrolledPerson(client: GrpcClient, subject: string): Promi
     next += 1;
     return code;
   };
-  const confirmed = await client.unary(FactorService.method.confirmEnrollment, {
+  const confirmed = await confirmedBy.unary(FactorService.method.confirmEnrollment, {
     subject,
     factorId,
     proof: { case: 'code', value: nextCode() },

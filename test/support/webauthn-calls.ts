@@ -65,7 +65,7 @@ export async function enrolKey(
 export async function openFor(
   client: GrpcClient,
   { token }: SignedIn,
-  change?: { readonly action: 'factor.enroll' | 'factor.remove'; readonly resource: string },
+  change?: { readonly action: 'factor.enroll' | 'factor.remove' | 'factor.regenerate'; readonly resource: string },
 ): Promise<string> {
   const { challenge } = await client.unary(ChallengeService.method.openChallenge, {
     sessionToken: token,
