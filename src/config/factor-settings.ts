@@ -53,7 +53,7 @@ export const sms = section('Codes by SMS.', {
   ),
   max_per_country_hour: whole('Messages to one country within an hour.', 1_000, [1, 10_000_000]),
   max_per_realm_hour: whole('Messages of one realm within an hour.', 2_000, [1, 10_000_000]),
-  max_per_day: perDay('of one realm: the spend stop', 10_000),
+  max_per_day: perDay('of all realms together: the spend stop', 10_000),
   min_verified_share: whole(
     'Percent of codes to a country within an hour that have to be typed in; below it no more are sent there. 0 switches it off.',
     20,

@@ -8,6 +8,8 @@ export interface SendLimit {
   readonly name: string;
   readonly max: number;
   readonly windowMs: DurationMs;
+  /** Counted over all realms together: what is bounded is not the realm's own, such as a telephone or money. */
+  readonly everywhere?: boolean;
 }
 
 /** Stops a scope when fewer than `minShare` of at least `minSends` sends within the window came to something. */

@@ -62,6 +62,16 @@ export function describeSendLedger(name: string, make: MakeStores): void {
       expect(await reserve(limits)).toMatchObject({ outcome: 'limited' });
     });
 
+    it('counts over all realms together what is bounded everywhere, and nothing else', async () => {
+      const [phone, own] = [limitOf({ max: 3, name: 'phone', everywhere: true }), limitOf({ max: 50, name: 'own' })];
+      const outcomes = await atOnce(60, (index) => reserve([own, phone], { realm: `tenant-${index % 3}` }));
+      expect(tally(outcomes)).toEqual({ reserved: 3, limited: 57 });
+      expect(await reserve([own, phone])).toMatchObject({ outcome: 'limited', name: 'phone' });
+      for (let sent = 0; sent < 50; sent += 1) expect(await reserve([own])).toEqual({ outcome: 'reserved' });
+      expect(await reserve([own])).toMatchObject({ outcome: 'limited', name: 'own' });
+      expect(await reserve([phone], { now: T0 + 10 * MINUTE + 1 })).toEqual({ outcome: 'reserved' });
+    });
+
     it('counts on when a clock was set back', async () => {
       const limits = [limitOf()];
       await reserve(limits, { now: T0 });

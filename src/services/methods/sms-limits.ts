@@ -17,7 +17,7 @@ export interface SmsLimitOptions {
   readonly maxPerPrefixHour: number;
   readonly maxPerCountryHour: number;
   readonly maxPerRealmHour: number;
-  /** The spend stop of a realm. */
+  /** The spend stop, over all realms. */
   readonly maxPerDay: number;
   /** 0 to 1; 0 switches the breaker off. */
   readonly minVerifiedShare: number;
@@ -56,7 +56,7 @@ const WHAT: Readonly<Record<string, string>> = {
   sms_per_prefix: 'messages to numbers of one range',
   sms_per_country: 'messages to one country',
   sms_per_realm: 'messages of one realm',
-  sms_spend: 'messages of one realm within a day',
+  sms_spend: 'messages within a day',
   sms_unverified: 'messages to a country from where too few codes come back',
 };
 
@@ -119,12 +119,13 @@ export class SmsLimits {
     return [
       ...(once === undefined ? [] : [within(ONCE, this.#scope('once', once), 1, ONCE_WINDOW)]),
       within('sms_per_person', this.#scope('person', `${realm}\n${subject}`), maxSends, sendWindowMs),
-      within('sms_per_number', this.#scope('number', e164), maxSends, sendWindowMs),
-      within('sms_per_number_day', this.#scope('number-day', e164), max.maxPerNumberDay, DAY),
+      // A telephone and the bill are the same ones, whichever realm it is for.
+      { ...within('sms_per_number', this.#scope('number', e164), maxSends, sendWindowMs), everywhere: true },
+      { ...within('sms_per_number_day', this.#scope('number-day', e164), max.maxPerNumberDay, DAY), everywhere: true },
       within('sms_per_prefix', this.#scope('prefix', prefixOf(e164)), max.maxPerPrefixHour, HOUR),
       within('sms_per_country', `sms:country:${country}`, max.maxPerCountryHour, HOUR),
       within('sms_per_realm', 'sms:realm', max.maxPerRealmHour, HOUR),
-      within('sms_spend', 'sms:spend', max.maxPerDay, DAY),
+      { ...within('sms_spend', 'sms:spend', max.maxPerDay, DAY), everywhere: true },
     ];
   }
 

@@ -17,7 +17,7 @@ export interface SmsNoticesDependencies {
   readonly clock: Clock;
   /** Name in the messages. */
   readonly appName: string;
-  /** The spend stop of a realm, which notices share with codes. */
+  /** The spend stop, which notices share with codes. */
   readonly maxPerDay: number;
 }
 
@@ -71,7 +71,7 @@ export class SmsNotices implements NoticeSender {
       realm,
       limits: [
         { scope: `sms:notice:${person}`, name: 'notices_per_person', max: MAX_PER_PERSON, windowMs: DAY },
-        { scope: 'sms:spend', name: 'sms_spend', max: maxPerDay, windowMs: DAY },
+        { scope: 'sms:spend', name: 'sms_spend', max: maxPerDay, windowMs: DAY, everywhere: true },
       ],
       ratios: [],
       now: clock.now(),

@@ -127,10 +127,23 @@ describe('the limits on messages', () => {
   });
 
   it('of one realm are nothing to another', async () => {
-    const { reserve } = worldOf({ maxSends: 1, maxPerDay: 1 });
+    const { reserve } = worldOf({ maxSends: 1, maxPerPrefixHour: 1, maxPerCountryHour: 1, maxPerRealmHour: 1 });
     await reserve();
-    await reserve({ realm: 'bank' });
+    await reserve({ realm: 'bank', e164: numberOf(7) });
     await faultOf(reserve());
+  });
+
+  it.each([
+    ['sms_per_number', { maxSends: 2 }, () => NUMBER],
+    ['sms_per_number_day', { maxPerNumberDay: 2 }, () => NUMBER],
+    ['sms_spend', { maxPerDay: 2 }, numberOf],
+  ])('hold over all realms together: %s (SMS-4, SMS-5)', async (name, limit, e164Of) => {
+    const { reserve } = worldOf(limit);
+    for (const [index, realm] of ['shop', 'bank'].entries()) {
+      await reserve({ realm, subject: `p${index}`, e164: e164Of(index) });
+    }
+    const fault = await faultOf(reserve({ realm: 'club', subject: 'p9', e164: e164Of(9) }));
+    expect(fault.details.quota?.subject).toBe(name);
   });
 
   it('say once what may happen once, whatever else there is room for', async () => {

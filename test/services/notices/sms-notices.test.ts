@@ -102,7 +102,7 @@ describe('a notice by SMS', () => {
     expect(await notices.send(notice())).toBe('sent');
   });
 
-  it('counts towards the spend stop of the realm', async () => {
+  it('counts towards the spend stop', async () => {
     const { notices, enrol, notice, messages } = await smsWorld({ maxPerDay: 3 });
     for (const subject of ['ann', 'bob', 'cyd', 'dan']) await enrol(subject);
     const all = ['ann', 'bob', 'cyd', 'dan'].map((subject) => notices.send(notice({ subject })));
