@@ -68,6 +68,8 @@ describe('the key of an erased person', () => {
     const ann = person();
     await act(ann);
     const ref = seen().find(({ subject }) => subject === ann)?.subjectRef;
+    // With the next batch the key no longer waits in the audit file, from which a start would take it.
+    await act(person());
     await reopen();
     await erase(ann);
     const [last] = seen();
@@ -118,6 +120,15 @@ describe('the key of an erased person', () => {
     await reopen();
     expect(engine.keys.find(REALM, ann)).toBeUndefined();
     expect(seen().filter(({ subject }) => subject === ann)).toEqual([]);
+  });
+
+  it('does not come back from the audit file either when it was made and destroyed in one batch', async () => {
+    const [ann, bob] = [person(), person()];
+    await Promise.all([act(ann), erase(ann), erase(bob)]);
+    expect(engine.commits.audit).toBe(1);
+    expect(engine.audit.stashedKeys()).toEqual([]);
+    await reopen();
+    expect(engine.transaction.all('SELECT subject FROM subjects')).toEqual([]);
   });
 
   it('does not come back from an older audit file that is put in place', async () => {
