@@ -13,6 +13,9 @@ interface Counting extends Pick<SendLimit, 'max' | 'windowMs'> {
   readonly scope: string;
 }
 
+/** Which row, as it is sorted by. */
+type Place = { readonly realm?: unknown; readonly scope?: unknown };
+
 /** In place of a realm, whose name is never empty. */
 const EVERYWHERE = '';
 
@@ -152,7 +155,7 @@ function inOrder(scopes: readonly string[]): readonly string[] {
   return [...new Set(scopes)].toSorted();
 }
 
-function byRealmAndScope(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): number {
-  const [one, other] = [`${String(a['realm'])}\n${String(a['scope'])}`, `${String(b['realm'])}\n${String(b['scope'])}`];
+function byRealmAndScope(a: Place, b: Place): number {
+  const [one, other] = [`${String(a.realm)}\n${String(a.scope)}`, `${String(b.realm)}\n${String(b.scope)}`];
   return one < other ? -1 : 1;
 }
