@@ -20,7 +20,18 @@ export const NOTABLE: ReadonlySet<EventType> = new Set<EventType>([
   'subject.reported_not_me',
 ]);
 
-/** A notice that waits to be sent. Plain data; it carries no secret and no address. */
+/** What of an event the person is shown: what operators note and what was seen of a connection stays in the trail. */
+const TOLD_FACTS = ['codes_left', 'device_id'] as const;
+
+export function toldFacts({
+  facts = {},
+}: {
+  readonly facts?: Readonly<Record<string, string>>;
+}): Record<string, string> {
+  return Object.fromEntries(TOLD_FACTS.flatMap((key) => (facts[key] === undefined ? [] : [[key, facts[key]]])));
+}
+
+/** A notice that waits to be sent. Plain data; it carries no secret in the clear. */
 export interface Notice {
   readonly id: string;
   readonly realm: string;
@@ -30,6 +41,11 @@ export interface Notice {
   readonly at: EpochMs;
   /** Shown to the person, for instance `codes_left`. */
   readonly facts: Readonly<Record<string, string>>;
+  /**
+   * Where the person was reached by SMS before the change took that factor away; as stored there, for `secretBinding` of it.
+   * It leaves the process as the number of a message only.
+   */
+  readonly formerNumber?: { readonly factorId: string; readonly sealedSecret: Uint8Array };
 }
 
 /** Whether the person is told of the event. */

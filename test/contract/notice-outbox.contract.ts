@@ -1,8 +1,22 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EventDraft } from '#src/domain/audit-event.ts';
+import type { Factor } from '#src/domain/factor.ts';
 import { MINUTE } from '#src/domain/time.ts';
 import type { MakeStores, StoreFixture } from '../support/store-fixture.ts';
-import { atOnce, bytes, deviceOf, eventOf, LIMITS, person, REALM, T0 } from '../support/store-samples.ts';
+import {
+  atOnce,
+  beginOf,
+  burnOf,
+  bytes,
+  confirmOf,
+  deviceOf,
+  eventOf,
+  factorOf,
+  LIMITS,
+  person,
+  REALM,
+  T0,
+} from '../support/store-samples.ts';
 
 export function describeNoticeOutbox(name: string, make: MakeStores): void {
   describe(`NoticeOutbox over ${name}`, () => {
@@ -29,7 +43,7 @@ export function describeNoticeOutbox(name: string, make: MakeStores): void {
       const event = eventOf('factor.removed', {
         subject,
         method: 'sms',
-        facts: { left: '1' },
+        facts: { codes_left: '1', note: 'ann called from +1 415 555 0132' },
         ipAddress: '203.0.113.9',
       });
       await change(event);
@@ -47,12 +61,61 @@ export function describeNoticeOutbox(name: string, make: MakeStores): void {
           type: 'factor.removed',
           method: 'sms',
           at: T0,
-          facts: { left: '1' },
+          facts: { codes_left: '1' },
           tries: 1,
         },
         { id: evicted.id, realm: REALM, subject, type: 'session.ended', at: T0 + 1, facts: {}, tries: 1 },
       ]);
       expect(await drain()).toEqual([]);
+    });
+
+    it('keeps with a notice where the person was reached before the change took that number away', async () => {
+      const enrol = async (subject: string, fields = {}, beginning = {}) => {
+        const factor = factorOf({ subject, method: 'sms', sealedSecret: bytes(40), ...fields });
+        expect(await stores.factors.begin(beginOf(factor, beginning))).toEqual({ outcome: 'begun' });
+        const replacedEvents = [eventOf('factor.replaced', { subject })];
+        expect((await stores.factors.confirm(confirmOf(factor, { replacedEvents }))).outcome).toBe('confirmed');
+        return factor;
+      };
+      const remove = ({ id, subject }: Factor) =>
+        stores.factors.remove({
+          realm: REALM,
+          subject,
+          factorId: id,
+          receipt: burnOf(),
+          mustKeepOneOf: [],
+          now: T0,
+          events: [eventOf('factor.removed', { subject })],
+        });
+      const former = ({ id, sealedSecret }: Factor) => ({ factorId: id, sealedSecret });
+      await drain();
+      const subject = person();
+      const old = await enrol(subject);
+      const further = { firstOnly: false, receipt: burnOf() };
+      const renewed = await enrol(subject, { replaces: old.id }, further);
+      await remove(renewed);
+      const told = (await drain()).map(({ type, formerNumber }) => [type, formerNumber]);
+      expect(told.toSorted()).toEqual(
+        [
+          ['factor.enrolled', undefined],
+          ['factor.enrolled', former(old)],
+          ['factor.replaced', former(old)],
+          ['factor.removed', former(renewed)],
+        ].toSorted(),
+      );
+      const other = await enrol(person(), { method: 'totp' });
+      const quiet = await enrol(person());
+      const withdrawn = { realm: REALM, subject: quiet.subject, methods: ['sms'], events: [] } as const;
+      await stores.factors.freeze({ ...withdrawn, reason: 'CONSENT_WITHDRAWN' });
+      await drain();
+      await remove(other);
+      await remove(quiet);
+      expect((await drain()).map(({ formerNumber }) => formerNumber)).toEqual([undefined, undefined]);
+      const gone = await enrol(person());
+      await drain();
+      const reset = { realm: REALM, subject: gone.subject, pass: { digest: bytes(), expiresAt: T0 + MINUTE }, now: T0 };
+      await stores.subjects.reset({ ...reset, events: [eventOf('subject.reset', { subject: gone.subject })] });
+      expect(await drain()).toMatchObject([{ type: 'subject.reset', formerNumber: former(gone) }]);
     });
 
     it('notes nothing for a change that did not happen', async () => {

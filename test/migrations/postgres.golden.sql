@@ -227,6 +227,9 @@ CREATE TABLE notices (
   noted_at bigint NOT NULL,
   due_at bigint NOT NULL,
   tries bigint NOT NULL DEFAULT 0,
+  former_factor text COLLATE "C",
+  former_number bytea,
+  CONSTRAINT notices_check CHECK (((former_factor IS NULL) = (former_number IS NULL))),
   CONSTRAINT notices_pkey PRIMARY KEY (id)
 );
 

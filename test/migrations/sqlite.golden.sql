@@ -135,7 +135,10 @@ CREATE TABLE notices (
   facts TEXT NOT NULL,
   noted_at INTEGER NOT NULL,
   due_at INTEGER NOT NULL,
-  tries INTEGER NOT NULL DEFAULT 0
+  tries INTEGER NOT NULL DEFAULT 0,
+  former_factor TEXT,
+  former_number BLOB,
+  CHECK ((former_factor IS NULL) = (former_number IS NULL))
 ) STRICT;
 
 CREATE INDEX notices_due ON notices (due_at);

@@ -19,6 +19,8 @@ export interface Tx {
    * unit fails.
    */
   record(...events: readonly EventDraft[]): void;
+  /** Told of every row of `factors` that the unit deletes. Absent where nobody has to know. */
+  readonly factorGone?: (row: Row) => void;
 }
 
 /**

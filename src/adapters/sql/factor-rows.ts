@@ -97,11 +97,12 @@ export async function isTaken(
   return row !== undefined;
 }
 
-/** Deletes the factor with its codes, and what was issued to confirm it. */
+/** Deletes the factor with its codes, and what was issued to confirm it. The one way in which factors go. */
 export async function deleteFactor(tx: Tx, id: string): Promise<void> {
   await tx.run('DELETE FROM issued_codes WHERE bearer_id = $1', id);
   await tx.run('DELETE FROM backup_codes WHERE factor_id = $1', id);
-  await tx.run('DELETE FROM factors WHERE id = $1', id);
+  const rows = await tx.all('DELETE FROM factors WHERE id = $1 RETURNING *', id);
+  for (const row of rows) tx.factorGone?.(row);
 }
 
 /** Enrolments that nobody has confirmed; answers how many. */

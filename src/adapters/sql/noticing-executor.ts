@@ -1,6 +1,6 @@
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import type { Row, SqlExecutor, SqlValue, Tx } from './executor.ts';
-import { insertNotices } from './notice-rows.ts';
+import { type FormerNumber, formerNumberOf, insertNotices } from './notice-rows.ts';
 
 /** Units whose events people have to be told of put the notices into the outbox, in the same step. */
 export class NoticingExecutor implements SqlExecutor {
@@ -13,6 +13,7 @@ export class NoticingExecutor implements SqlExecutor {
   unit<T>(work: (tx: Tx) => Promise<T> | T): Promise<T> {
     return this.#inner.unit(async (tx) => {
       const events: EventDraft[] = [];
+      let former: FormerNumber | undefined;
       const value = await work({
         all: (sql, ...params) => tx.all(sql, ...params),
         run: (sql, ...params) => tx.run(sql, ...params),
@@ -21,8 +22,11 @@ export class NoticingExecutor implements SqlExecutor {
           events.push(...drafts);
           tx.record(...drafts);
         },
+        factorGone: (row) => {
+          former ??= formerNumberOf(row);
+        },
       });
-      await insertNotices(tx, events);
+      await insertNotices(tx, events, former);
       return value;
     });
   }

@@ -7,10 +7,12 @@ import type { Clock, KeyedDigest } from '#src/ports/runtime.ts';
 import type { SendLedger } from '#src/ports/send-ledger.ts';
 import type { SmsSender } from '#src/ports/senders.ts';
 
+type NumberRow = Pick<Factor, 'id' | 'realm' | 'subject' | 'sealedSecret'>;
+
 export interface SmsNoticesDependencies {
   readonly factors: Pick<FactorStore, 'list'>;
   /** The number of an SMS factor, in E.164; '' where no message may go to. */
-  readonly numberOf: (factor: Factor) => Promise<string>;
+  readonly numberOf: (factor: NumberRow) => Promise<string>;
   readonly sender: SmsSender;
   readonly ledger: Pick<SendLedger, 'reserve'>;
   readonly digest: KeyedDigest;
@@ -25,7 +27,10 @@ export interface SmsNoticesDependencies {
 const MAX_PER_PERSON = 10;
 const VALIDITY: DurationMs = 4 * HOUR;
 
-/** Tells people by SMS to a number that they have enrolled; whoever has none is not reached. */
+/**
+ * Tells people by SMS to a number that they have enrolled; whoever has none is not reached. Of a change that took a number
+ * away it tells that number and no other: the one in its place may be somebody else's.
+ */
 export class SmsNotices implements NoticeSender {
   readonly #deps: SmsNoticesDependencies;
 
@@ -34,13 +39,8 @@ export class SmsNotices implements NoticeSender {
   }
 
   async send(notice: OutgoingNotice): Promise<'sent' | 'unreachable'> {
-    const { appName, clock, factors, numberOf, sender } = this.#deps;
-    const held = await factors.list(notice.realm, notice.subject, clock.now());
-    // Whoever took back the consent to messages gets none; a factor that is frozen for another reason still has an owner.
-    const factor = held.find(
-      ({ method, state, freezeReason }) =>
-        method === 'sms' && state === 'ACTIVE' && freezeReason !== 'CONSENT_WITHDRAWN',
-    );
+    const { appName, numberOf, sender } = this.#deps;
+    const factor = await this.#rowFor(notice);
     const to = factor ? await numberOf(factor) : '';
     if (to === '') return 'unreachable';
     await this.#reserve(notice);
@@ -62,6 +62,17 @@ export class SmsNotices implements NoticeSender {
       case 'retry':
         throw new Error(`the SMS was not sent: ${result.reason}`);
     }
+  }
+
+  async #rowFor({ realm, subject, formerNumber }: OutgoingNotice): Promise<NumberRow | undefined> {
+    if (formerNumber) return { id: formerNumber.factorId, realm, subject, sealedSecret: formerNumber.sealedSecret };
+    const { clock, factors } = this.#deps;
+    const held = await factors.list(realm, subject, clock.now());
+    // Whoever took back the consent to messages gets none; a factor that is frozen for another reason still has an owner.
+    return held.find(
+      ({ method, state, freezeReason }) =>
+        method === 'sms' && state === 'ACTIVE' && freezeReason !== 'CONSENT_WITHDRAWN',
+    );
   }
 
   async #reserve({ realm, subject }: OutgoingNotice): Promise<void> {

@@ -60,6 +60,16 @@ describe('a notice by SMS', () => {
     ]);
   });
 
+  it('tells the number that a change took away, and not the one in its place', async () => {
+    const { notices, enrol, notice, messages, box } = await smsWorld();
+    await enrol();
+    const row = { id: 'fac_old', realm: REALM, subject: 'ann' };
+    const sealedSecret = box.seal(Buffer.from('+14155550199'), secretBinding(row));
+    const formerNumber = { factorId: row.id, sealedSecret };
+    expect(await notices.send(notice({ type: 'factor.replaced', method: 'sms', formerNumber }))).toBe('sent');
+    expect(messages.map(({ to }) => to)).toEqual(['+14155550199']);
+  });
+
   it('reaches nobody who has no number, took back the consent, or never finished enrolling one', async () => {
     const { notices, enrol, notice, messages, hold, stores } = await smsWorld();
     expect(await notices.send(notice())).toBe('unreachable');

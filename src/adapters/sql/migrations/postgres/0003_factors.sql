@@ -92,7 +92,7 @@ CREATE TABLE temporary_passes (
   PRIMARY KEY (realm, subject)
 );
 
--- The outbox of what people have to be told.
+-- The outbox of what people have to be told. A number that went with the change is where the person was reached before it.
 CREATE TABLE notices (
   id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
   realm TEXT COLLATE "C" NOT NULL,
@@ -102,7 +102,10 @@ CREATE TABLE notices (
   facts TEXT COLLATE "C" NOT NULL,
   noted_at BIGINT NOT NULL,
   due_at BIGINT NOT NULL,
-  tries BIGINT NOT NULL DEFAULT 0
+  tries BIGINT NOT NULL DEFAULT 0,
+  former_factor TEXT COLLATE "C",
+  former_number BYTEA,
+  CHECK ((former_factor IS NULL) = (former_number IS NULL))
 );
 CREATE INDEX notices_due ON notices (due_at);
 CREATE INDEX notices_of_subject ON notices (realm, subject);

@@ -92,7 +92,7 @@ CREATE TABLE temporary_passes (
   PRIMARY KEY (realm, subject)
 ) STRICT;
 
--- The outbox of what people have to be told.
+-- The outbox of what people have to be told. A number that went with the change is where the person was reached before it.
 CREATE TABLE notices (
   id TEXT NOT NULL PRIMARY KEY,
   realm TEXT NOT NULL,
@@ -102,7 +102,10 @@ CREATE TABLE notices (
   facts TEXT NOT NULL,
   noted_at INTEGER NOT NULL,
   due_at INTEGER NOT NULL,
-  tries INTEGER NOT NULL DEFAULT 0
+  tries INTEGER NOT NULL DEFAULT 0,
+  former_factor TEXT,
+  former_number BLOB,
+  CHECK ((former_factor IS NULL) = (former_number IS NULL))
 ) STRICT;
 CREATE INDEX notices_due ON notices (due_at);
 CREATE INDEX notices_of_subject ON notices (realm, subject);
