@@ -2,6 +2,7 @@ import { createECDH, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { actionDigest } from '#src/domain/action.ts';
 import { pushPayload } from '#src/domain/push-payload.ts';
 import { publicAssets } from '#src/gen/public/assets.js';
 import { assetRoutes } from '#src/transport/public/asset-routes.ts';
@@ -326,7 +327,14 @@ describe('the page that approves', () => {
   it('shows nothing that somebody in between changed', async () => {
     await using one = await world();
     await enrolled(one);
-    const changes = [{ resource: 'accounts/43' }, { details: new Map([['amount', '1']]) }, { subject: 'eve' }];
+    const action = { resource: 'accounts/42', action: 'transfer.create', details: new Map(FACTS) };
+    const changes = [
+      { resource: 'accounts/43' },
+      { details: new Map([['amount', '1']]) },
+      { subject: 'eve' },
+      // Fits by itself, but is for somebody else.
+      { subject: 'eve', actionDigest: actionDigest(one.devices.realm, 'eve', action) },
+    ];
     for (const altered of changes) {
       one.devices.altered = altered;
       const { page } = await asked(one, 'chl_1');
