@@ -60,6 +60,8 @@ export class PushServiceStandIn implements AsyncDisposable {
   readonly deliveries: PushDelivery[] = [];
   /** Why requests were refused by the rules, not on command. */
   readonly refusals: string[] = [];
+  /** Asked for each request that nothing else is said about: what it is answered with, or nothing. */
+  chance: (() => PushReply | undefined) | undefined;
   readonly #server: Server;
   readonly #held = new Map<string, Held>();
   /** By the port of the client: what is under TLS. */
@@ -137,7 +139,7 @@ export class PushServiceStandIn implements AsyncDisposable {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.requests += 1;
     const body = await bodyOf(request);
-    const reply = this.#script.shift() ?? this.#always;
+    const reply = this.#script.shift() ?? this.#always ?? this.chance?.();
     if (reply === 'hang') return;
     if (reply === 'reset') return void this.#sockets.get(request.socket.remotePort ?? 0)?.resetAndDestroy();
     if (reply === 'endless') return endless(response, 8_192);

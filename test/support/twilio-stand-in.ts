@@ -59,6 +59,8 @@ export class TwilioStandIn implements AsyncDisposable {
   readonly paths: string[] = [];
   /** Met by every request, after what `next` says. */
   always: TwilioTrouble | undefined;
+  /** Asked for each request that nothing else is said about: what it meets, or nothing. */
+  chance: (() => TwilioTrouble | undefined) | undefined;
   readonly #next: TwilioTrouble[] = [];
   readonly #byNumber = new Map<string, TwilioTrouble>();
   readonly #server: Server;
@@ -143,7 +145,7 @@ export class TwilioStandIn implements AsyncDisposable {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const form = Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString('utf8')));
-    const trouble = this.#next.shift() ?? this.#byNumber.get(form['To'] ?? '') ?? this.always;
+    const trouble = this.#next.shift() ?? this.#byNumber.get(form['To'] ?? '') ?? this.always ?? this.chance?.();
     if (trouble) return this.#trouble(trouble, form, response);
     const refusal = this.#refusal(request, form);
     if (refusal) return this.#trouble({ kind: 'error', ...refusal }, form, response);

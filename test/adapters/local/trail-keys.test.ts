@@ -163,6 +163,8 @@ describe('keys of erased persons', () => {
     central.subjectKeys.delete(old.ref);
     keys.forget(new Set([old.ref]));
     resolve(old);
-    expect((await asked).ref).not.toBe(old.ref);
+    const kept = await asked;
+    expect(kept.ref).not.toBe(old.ref);
+    expect(kept.provisional).toBe(false);
   });
 });

@@ -70,7 +70,7 @@ describe('the export of a person', () => {
     const world = await privacyWorld();
     const subject = `åsa-😀-${person()}`;
     const events = Array.from({ length: 900 }, (_, index) =>
-      eventOf('challenge.refused', { subject, userAgent: `Weblasare 😀 ${index}`, facts: { nr: String(index) } }),
+      eventOf('challenge.refused', { subject, userAgent: `${'😀'.repeat(80)} ${index}`, facts: { nr: String(index) } }),
     );
     await world.stores.audit.append(events);
     const pieces: Uint8Array[] = [];
