@@ -47,6 +47,7 @@ export type PushProof = Extract<Proof, { readonly kind: 'push' }>;
 
 const WINDOW: DurationMs = 5 * MINUTE;
 const FIRST = 'push_first';
+const NO_CHALLENGE = { id: '', realm: '', subject: '', actionDigest: '' };
 const WRONG: ProofVerdict = { outcome: 'wrong' };
 /** A key that nobody has in use, the base point of P-256, so that there is something to verify where there is no device. */
 const NOBODY =
@@ -116,16 +117,16 @@ export class PushChallenges implements ChallengeMethod {
 
   async imitate(proof: Proof): Promise<void> {
     if (proof.kind !== 'push') return;
-    this.#nobody?.verifies(signedBytes('', '', '', '', proof), proof.signature);
+    this.#nobody?.verifies(signedBytes(NO_CHALLENGE, proof), proof.signature);
     this.#deps.numbers.digestOf({ id: '' }, proof.factorId, proof.number);
     await this.#deps.codes.read('', '', 'push', 0);
   }
 
   /** The device that signed this answer to this challenge, if it is one of these. */
-  #signer({ id, realm, subject, actionDigest }: Challenge, factors: readonly Factor[], proof: PushProof) {
+  #signer(challenge: Challenge, factors: readonly Factor[], proof: PushProof) {
     const factor = factors.find((candidate) => candidate.id === proof.factorId);
     const key = factor ? this.#deps.secrets.open(factor).key : this.#nobody;
-    const good = key?.verifies(signedBytes(id, realm, subject, actionDigest, proof), proof.signature) ?? false;
+    const good = key?.verifies(signedBytes(challenge, proof), proof.signature) ?? false;
     return good && !(proof.approve && proof.notMe) ? factor : undefined;
   }
 
@@ -194,11 +195,9 @@ function firstScope(challenge: Challenge, factor: Factor): string {
   return `push:first:${challenge.id}:${factor.id}`;
 }
 
-function signedBytes(
-  challengeId: string,
-  realm: string,
-  subject: string,
-  actionDigest: string,
+/** What a device has to have signed for the proof to be its own, about this challenge. */
+export function signedBytes(
+  { id: challengeId, realm, subject, actionDigest }: Pick<Challenge, 'id' | 'realm' | 'subject' | 'actionDigest'>,
   { factorId, number, approve, notMe }: PushProof,
 ): Uint8Array {
   const said: PushAnswer = notMe ? 'not_me' : 'deny';

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Caller } from '#src/domain/caller.ts';
 import { type Challenge, isTerminal, stateAt } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
 import { Fault } from '#src/domain/faults.ts';
@@ -11,9 +12,11 @@ import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { IssuedCodes } from '#src/ports/issued-codes.ts';
 import type { Clock } from '#src/ports/runtime.ts';
 import type { PushSender } from '#src/ports/senders.ts';
+import { eventFields } from '../challenges/challenge-endings.ts';
 import type { Deliveries } from '../challenges/deliveries.ts';
-import type { Verification } from '../challenges/verification.ts';
+import type { DeviceAnswer, Verification } from '../challenges/verification.ts';
 import type { Confirmation } from '../factors/confirmation.ts';
+import type { Trail } from '../trail.ts';
 import type {
   AnswerApproval,
   ApprovalOutcome,
@@ -25,7 +28,7 @@ import type {
   PushVisit,
   ViewApproval,
 } from './push-api.ts';
-import type { PushProof } from './push-challenges.ts';
+import { type PushProof, signedBytes } from './push-challenges.ts';
 import type { PushEnrollments } from './push-enrollments.ts';
 import type { PushNumbers } from './push-numbers.ts';
 import type { PushSecrets } from './push-secrets.ts';
@@ -41,6 +44,7 @@ export interface PushDeviceDependencies {
   readonly tickets: PushTickets;
   readonly numbers: PushNumbers;
   readonly secrets: PushSecrets;
+  readonly trail: Trail;
   readonly confirmation: Pick<Confirmation, 'confirm'>;
   readonly verification: Pick<Verification, 'answerAsDevice'>;
   readonly clock: Clock;
@@ -101,8 +105,8 @@ export class PushDeviceService implements PushDevices {
 
   async answer({ caller }: PushVisit, command: AnswerApproval): Promise<ApprovalOutcome> {
     const { realm, challengeId, factorId, number, approve, notMe, signature } = command;
-    if (!this.#deps.realms.includes(realm)) return 'refused';
     const proof: PushProof = { kind: 'push', factorId, number, approve, notMe, signature };
+    if (!(await this.#isVouched(caller, { realm, challengeId, proof }))) return 'refused';
     // A browser that got no answer sends the same bytes again, and gets the first answer.
     const requestId = `push:${createHash('sha256').update(signature).digest('base64url')}`;
     try {
@@ -112,6 +116,23 @@ export class PushDeviceService implements PushDevices {
       if (error instanceof Fault && REFUSALS.has(error.kind)) return 'refused';
       throw error;
     }
+  }
+
+  /**
+   * Whether a device has signed this answer to this challenge, in use or not: strangers, who may send anything, get no
+   * further, so that they write nothing and no answer of the person's own has to wait behind theirs.
+   */
+  async #isVouched(caller: Caller, { realm, challengeId, proof }: Omit<DeviceAnswer, 'requestId'>): Promise<boolean> {
+    const { challenges, factors, realms, secrets, trail } = this.#deps;
+    const { factorId, signature } = proof;
+    if (!realms.includes(realm) || !isId('challenge', challengeId) || !isId('factor', factorId)) return false;
+    const [challenge, factor] = await Promise.all([challenges.read(realm, challengeId), factors.read(realm, factorId)]);
+    const known = factor?.method === 'push' && factor.sealedSecret.length > 0 && factor.subject === challenge?.subject;
+    if (challenge && known && secrets.open(factor).key.verifies(signedBytes(challenge, proof), signature)) return true;
+    const about = challenge ? eventFields(challenge) : { realm };
+    const event = { ...about, outcome: 'REFUSED', reason: 'PROOF_WRONG', method: 'push' } as const;
+    trail.refused(trail.draft('challenge.refused', caller, event));
+    return false;
   }
 
   /** The device that the request names, while it is in use. */

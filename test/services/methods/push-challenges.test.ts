@@ -299,6 +299,25 @@ describe('an approval', () => {
     expect((await world.read(challenge)).state).toBe('DELIVERED');
   });
 
+  it('that nobody of the person has signed writes nothing and keeps the person from nothing, however often it comes', async () => {
+    const world = new PushWorld();
+    const ann = await world.enroll('ann');
+    const { challenge, number, at } = await world.prompted(ann);
+    const written = () => world.sql.db.prepare('SELECT COUNT(*) AS n FROM request_claims').get();
+    const before = written();
+    const reply = ann.device.reply(at, challenge, 'approve', number);
+    const flood = Array.from({ length: 1_000 }, (_, index) => {
+      const approve = index % 2 === 0;
+      return { ...reply, approve, notMe: index % 4 === 1, signature: world.random.bytes(64) };
+    });
+    const answers = flood.map((one) => world.sidecar.devices.answer(VISIT, one));
+    expect(await world.sidecar.devices.answer(VISIT, reply)).toBe('approved');
+    expect(new Set(await Promise.all(answers))).toEqual(new Set(['refused']));
+    await settle();
+    expect(written()).toEqual({ n: (before as { n: number }).n + 1 });
+    expect(world.eventsOf('challenge.refused')).toHaveLength(1);
+  });
+
   it('that denies and approves in one is refused', async () => {
     const world = new PushWorld();
     const ann = await world.enroll('ann');
