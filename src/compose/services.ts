@@ -287,7 +287,7 @@ export function composeServices(deps: ServiceDependencies): Services {
       confirmation: factors.confirmation,
       verification: engine.verification,
     }),
-    notMe: new NotMe({ ...made, links, attempts, factors: stores.factors, devices, endings }),
+    notMe: new NotMe({ ...made, digest, links, attempts, factors: stores.factors, devices, endings }),
     privacy: privacyServices({
       ...made,
       consents,

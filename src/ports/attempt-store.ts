@@ -35,14 +35,16 @@ export interface AttemptStore {
   /**
    * The person's own word that somebody else is at work: a hard stop that no success lifts, only an operator. In the same
    * step pending enrolments are dropped, a temporary pass is void, open challenges are cancelled, so that no proof that was
-   * looked at before is approved after, and receipts that were approved are spent. `spent`: the word was given before;
-   * nothing changed.
+   * looked at before is approved after, and receipts that were approved are spent. `spent`: the word was given before,
+   * or is about somebody who was erased since; nothing changed.
    */
   lock(command: {
     readonly realm: string;
     readonly subject: string;
     /** Used up in the same step. */
     readonly word: ReceiptBurn;
+    /** When what it is about happened, and the mark of the person (domain/erasure.ts). */
+    readonly about?: { readonly at: EpochMs; readonly mark: string };
     readonly now: EpochMs;
     /** Recorded with `locked`. */
     readonly events: readonly EventDraft[];

@@ -12,6 +12,7 @@ import { deleteBudget, readBudget, writeBudget } from './budget-rows.ts';
 import { cancelChallenges } from './challenge-rows.ts';
 import { readerOf, type SqlExecutor } from './executor.ts';
 import { deletePending } from './factor-rows.ts';
+import { wasErased } from './person-rows.ts';
 import { burnReceipt, burnReceiptsOf } from './receipt-burns.ts';
 import { attemptRepeatOf, storeAttempt } from './request-claims.ts';
 import { voidPass } from './temporary-passes.ts';
@@ -49,9 +50,11 @@ export class SqlAttemptStore implements AttemptStore {
   }
 
   lock(command: Parameters<AttemptStore['lock']>[0]): ReturnType<AttemptStore['lock']> {
-    const { realm, subject, word, now, events } = command;
+    const { realm, subject, word, about, now, events } = command;
     return this.#sql.unit(async (tx) => {
       await tx.alone(realm, subject);
+      // It would write the name anew, and it is not about whoever has that name now.
+      if (about && (await wasErased(tx, realm, about.mark, about.at))) return { outcome: 'spent' };
       if (!(await burnReceipt(tx, realm, word, now))) return { outcome: 'spent' };
       await writeBudget(tx, realm, subject, stopped(await readBudget(tx, realm, subject)));
       await deletePending(tx, realm, subject);

@@ -1,3 +1,4 @@
+import type { EpochMs } from '#src/domain/time.ts';
 import { inBatches, paramsOf } from './batches.ts';
 import type { Tx } from './executor.ts';
 import { deleteFactor } from './factor-rows.ts';
@@ -38,6 +39,17 @@ export async function deleteSessions(tx: Tx, realm: string, subject: string, now
   const ends = live.map((row) => ({ sessionId: text(row, 'id'), subject: '', endReason: 'ERASED', at: now }) as const);
   await appendChanges(tx, realm, ends);
   return live.length;
+}
+
+/** Whether the person with this mark was erased at `since` or later. */
+export async function wasErased(tx: Pick<Tx, 'all'>, realm: string, mark: string, since: EpochMs): Promise<boolean> {
+  const [row] = await tx.all(
+    'SELECT position FROM erasures WHERE realm = $1 AND subject_ref = $2 AND erased_at >= $3 LIMIT 1',
+    realm,
+    mark,
+    since,
+  );
+  return row !== undefined;
 }
 
 /**

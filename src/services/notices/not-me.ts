@@ -1,10 +1,11 @@
 import type { EventType } from '#src/domain/audit-event.ts';
 import type { Caller, ClientContext } from '#src/domain/caller.ts';
+import { ERASURE_MARK, markOf } from '#src/domain/erasure.ts';
 import { isStopped } from '#src/domain/failure-budget.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { AttemptStore } from '#src/ports/attempt-store.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
-import type { Clock } from '#src/ports/runtime.ts';
+import type { Clock, KeyedDigest } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import type { TrustedDevices } from '../devices/trusted-devices.ts';
 import type { SessionEndings } from '../sessions/session-endings.ts';
@@ -23,6 +24,7 @@ export interface NotMeDependencies {
   readonly factors: Pick<FactorStore, 'freeze'>;
   readonly devices: Pick<TrustedDevices, 'revoke'>;
   readonly endings: Pick<SessionEndings, 'end'>;
+  readonly digest: KeyedDigest;
   readonly trail: Trail;
   readonly clock: Clock;
   readonly log: Log;
@@ -48,13 +50,14 @@ export class NotMe {
 
   /**
    * Stops every proof of the person until an operator unlocks them, ends all sessions, forgets all devices, freezes push.
-   * True once all of that holds, again for the same link while it does. False for a link that is no good, and for one
-   * that was used before an operator unlocked the person: an old message must not lock them for ever.
+   * True once all of that holds, again for the same link while it does. False for a link that is no good, for one that
+   * was used before an operator unlocked the person (an old message must not lock them for ever), and for one about
+   * somebody who was erased since.
    *
    * Throws Fault(unavailable) when not all of it could be done; the same link goes on with the rest.
    */
   async confirm(visit: NotMeVisit, token: string): Promise<boolean> {
-    const { attempts, clock, links, log, trail } = this.#deps;
+    const { attempts, clock, digest, links, log, trail } = this.#deps;
     const claims = links.read(token);
     if (!claims) {
       trail.refused(
@@ -62,11 +65,12 @@ export class NotMe {
       );
       return false;
     }
-    const { realm, subject, noticeId, type, expiresAt } = claims;
+    const { realm, subject, noticeId, type, at, expiresAt } = claims;
     const word = await attempts.lock({
       realm,
       subject,
       word: { receiptId: `not-me:${noticeId}`, expiresAt },
+      about: { at, mark: Buffer.from(digest.digest(ERASURE_MARK, markOf(realm, subject))).toString('base64url') },
       now: clock.now(),
       events: [
         trail.draft('subject.reported_not_me', visit.caller, {

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { ERASURE_MARK, markOf } from '#src/domain/erasure.ts';
+import { FRESH_BUDGET } from '#src/domain/failure-budget.ts';
 import { DAY, HOUR, MINUTE, SECOND } from '#src/domain/time.ts';
 import { personWorld, REALM, VISIT } from '../../support/person-world.ts';
 import { OPERATOR } from '../../support/session-world.ts';
@@ -36,6 +38,27 @@ describe('the link "this was not me"', () => {
   it('does not exist without a public listener', () => {
     const world = personWorld({ publicUrl: '' });
     expect(world.links.urlFor({ id: 'e', realm: REALM, subject: 'ann', type: 'factor.enrolled', at: 0 })).toBe('');
+  });
+
+  it('brings nobody back who was erased since, and counts again for whoever comes later by that name', async () => {
+    const world = await attacked();
+    const digest = world.digest.digest(ERASURE_MARK, markOf(REALM, 'ann'));
+    world.clock.advance(MINUTE);
+    await world.stores.subjects.erase({
+      realm: REALM,
+      subject: 'ann',
+      mark: Buffer.from(digest).toString('base64url'),
+      now: world.clock.now(),
+      events: [],
+    });
+    expect(await world.notMe.confirm(VISIT, world.token)).toBe(false);
+    expect(await world.stores.attempts.read(REALM, 'ann')).toEqual(FRESH_BUDGET);
+    expect(world.eventsOf('subject.reported_not_me')).toEqual([]);
+    const other = world.links.urlFor({ ...world.notice, id: 'evt_bob', subject: 'bob' }).split('#')[1] ?? '';
+    expect(await world.notMe.confirm(VISIT, other)).toBe(true);
+    world.clock.advance(MINUTE);
+    const later = { ...world.notice, id: 'evt_later', at: world.clock.now() };
+    expect(await world.notMe.confirm(VISIT, world.links.urlFor(later).split('#')[1] ?? '')).toBe(true);
   });
 
   it('changes nothing when it is looked at, as mail programs do', async () => {
