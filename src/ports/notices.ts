@@ -5,8 +5,8 @@ import type { DurationMs, EpochMs } from '../domain/time.ts';
 export interface NoticeOutbox {
   /** Takes up to `limit` that are due; nobody else gets them before `leaseMs` is over. Oldest first. `tries` counts this one. */
   lease(now: EpochMs, leaseMs: DurationMs, limit: number): Promise<readonly (Notice & { readonly tries: number })[]>;
-  /** They are sent, or given up. */
-  done(ids: readonly string[]): Promise<void>;
+  /** They are sent, or given up. Answers how many waited until now: none of somebody who was erased meanwhile. */
+  done(ids: readonly string[]): Promise<number>;
   /** Tried again at `dueAt`. */
   retry(id: string, dueAt: EpochMs): Promise<void>;
 }

@@ -143,7 +143,8 @@ export function describeNoticeOutbox(name: string, make: MakeStores): void {
       const again = await stores.notices.lease(now + MINUTE, MINUTE, 100);
       expect(again.map(({ id }) => id).toSorted()).toEqual(ids.toSorted());
       expect(new Set(again.map(({ tries }) => tries))).toEqual(new Set([2]));
-      await stores.notices.done(ids);
+      expect(await stores.notices.done(ids)).toBe(ids.length);
+      expect(await stores.notices.done(ids)).toBe(0);
       expect(await drain()).toEqual([]);
     });
 

@@ -36,12 +36,14 @@ export class SqlNoticeOutbox implements NoticeOutbox {
     });
   }
 
-  done(ids: readonly string[]): Promise<void> {
+  done(ids: readonly string[]): Promise<number> {
     return this.#sql.unit(async (tx) => {
       await tx.alone(...OUTBOX);
+      let done = 0;
       for (const batch of inBatches(ids)) {
-        await tx.run(`DELETE FROM notices WHERE id IN (${paramsOf(batch.length, 1)})`, ...batch);
+        done += await tx.run(`DELETE FROM notices WHERE id IN (${paramsOf(batch.length, 1)})`, ...batch);
       }
+      return done;
     });
   }
 

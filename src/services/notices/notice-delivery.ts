@@ -106,14 +106,13 @@ export class NoticeDelivery {
   }
 
   async #deliver(waiting: Waiting): Promise<void> {
-    const { links, outbox, sender } = this.#deps;
+    const { links, sender } = this.#deps;
     const { tries, ...notice } = waiting;
     // One that ends the process each time must not do so for ever.
     if (tries > MAX_TRIES) return this.#giveUp(notice, 'it was begun too often and never finished');
     try {
       const told = await sender.send({ ...notice, notMeUrl: links.urlFor(notice) });
-      this.#note(notice, told === 'sent' ? undefined : 'UNREACHABLE');
-      await outbox.done([notice.id]);
+      await this.#settle(notice, told === 'sent' ? undefined : 'UNREACHABLE');
     } catch (error) {
       await this.#later(notice, tries, error);
     }
@@ -127,10 +126,14 @@ export class NoticeDelivery {
   }
 
   async #giveUp(notice: Notice, error: string): Promise<void> {
-    const { log, outbox } = this.#deps;
-    log.error('a person could not be told of a change to their account', { type: notice.type, error });
-    this.#note(notice, 'GIVEN_UP');
-    await outbox.done([notice.id]);
+    this.#deps.log.error('a person could not be told of a change to their account', { type: notice.type, error });
+    await this.#settle(notice, 'GIVEN_UP');
+  }
+
+  /** Nothing is said of a notice that is not there any more: its person was erased, or another sidecar was quicker. */
+  async #settle(notice: Notice, failure: string | undefined): Promise<void> {
+    const there = await this.#deps.outbox.done([notice.id]);
+    if (there > 0) this.#note(notice, failure);
   }
 
   /** Doubles with each try; full jitter over its upper half, so that many do not come back at once. */

@@ -87,6 +87,24 @@ describe('the delivery of notices', () => {
     await delivery.stop();
   });
 
+  it('writes nothing about somebody who was erased while a notice was on its way', async () => {
+    for (const outcome of ['sent', 'fails'] as const) {
+      const { delivery, sender, change, stores, clock, trail, audit } = deliveryWorld();
+      await change();
+      sender.behave = async () => {
+        clock.advance(25 * HOUR);
+        await stores.subjects.erase({ realm: REALM, subject: 'ann', mark: 'm', now: clock.now(), events: [] });
+        audit.events.length = 0;
+        if (outcome === 'fails') throw new Error('the webhook answered 500');
+        return 'sent';
+      };
+      await delivery.drain();
+      await trail.drain();
+      expect(audit.events).toEqual([]);
+      await delivery.stop();
+    }
+  });
+
   it('tells nobody of what nobody needs to know', async () => {
     const { delivery, sender, change } = deliveryWorld();
     await change({ type: 'device.renamed' });
