@@ -77,8 +77,8 @@ export class Challenges {
   }
 
   /** See Choosing.resend. */
-  resend(caller: Caller, ref: ChallengeRef): Promise<PromptView> {
-    return this.#deps.choosing.resend(caller, ref);
+  resend(caller: Caller, ref: ChallengeRef, requestId = ''): Promise<PromptView> {
+    return this.#deps.choosing.resend(caller, ref, requestId);
   }
 
   /** The challenge as `caller` may see it, with its receipt if it is APPROVED and the receipt has not lapsed. */

@@ -13,6 +13,7 @@ import type { Clock, Random } from '#src/ports/runtime.ts';
 import type { Signals } from '#src/ports/signals.ts';
 import type { ChallengeMethod, PromptView } from '../methods/contract.ts';
 import type { MethodRegistry } from '../methods/registry.ts';
+import { type RequestClaims, requestIdReused } from '../request-claims.ts';
 import { subjectLocked } from '../subject-locked.ts';
 import type { Trail } from '../trail.ts';
 import { type ChallengeAccess, type ChallengeRef, challengeEnded } from './challenge-access.ts';
@@ -20,6 +21,10 @@ import { type ChallengeEndings, eventFields, gone } from './challenge-endings.ts
 import type { Deliveries } from './deliveries.ts';
 import type { LivePush } from './live-push.ts';
 import { methodNotOffered } from './method-not-offered.ts';
+import { RepeatedAnswers } from './repeated-answers.ts';
+
+/** Resends remembered by their request id in this process. */
+const MAX_REMEMBERED = 256;
 
 export interface ChoosingDependencies {
   readonly access: ChallengeAccess;
@@ -30,6 +35,7 @@ export interface ChoosingDependencies {
   readonly methods: MethodRegistry;
   readonly livePush: LivePush;
   readonly deliveries: Deliveries;
+  readonly claims: RequestClaims;
   readonly signals: Signals;
   readonly trail: Trail;
   readonly clock: Clock;
@@ -47,6 +53,7 @@ interface Wish {
 /** Choosing a method, and what is shown or sent then. Only callers that a challenge is bound to get this far. */
 export class Choosing {
   readonly #deps: ChoosingDependencies;
+  readonly #resends = new RepeatedAnswers<PromptView>({ max: MAX_REMEMBERED });
 
   constructor(deps: ChoosingDependencies) {
     this.#deps = deps;
@@ -66,9 +73,28 @@ export class Choosing {
     return this.#show({ caller, challenge, offer, again: false });
   }
 
-  /** Sends again what was sent last. Faults as for `choose`; METHOD_NOT_OFFERED where nothing is sent. */
-  async resend(caller: Caller, ref: ChallengeRef): Promise<PromptView> {
+  /**
+   * Sends again what was sent last; for a repeated request nothing more, as far as this process remembers it. Faults as
+   * for `choose`; METHOD_NOT_OFFERED where nothing is sent; invalid REQUEST_ID_REUSED.
+   */
+  async resend(caller: Caller, ref: ChallengeRef, requestId: string): Promise<PromptView> {
     const challenge = await this.#open(caller, ref);
+    const request = this.#deps.claims.claim({
+      realm: challenge.realm,
+      method: 'AnswerChallenge',
+      caller,
+      requestId,
+      fields: [challenge.id, 'resend'],
+      seed: '',
+    });
+    const work = () => this.#again(caller, challenge);
+    if (!request) return work();
+    return this.#resends.once(request, work, () => {
+      throw requestIdReused();
+    });
+  }
+
+  async #again(caller: Caller, challenge: Challenge): Promise<PromptView> {
     const { chosenMethod, delivery } = challenge;
     const offers = challenge.offers.filter(({ method }) => method === chosenMethod);
     const offer = offers.find(({ factorId }) => factorId === delivery?.factorId) ?? offers[0];

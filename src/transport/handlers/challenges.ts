@@ -58,8 +58,10 @@ export function challengeHandlers(deps: ChallengeHandlerDependencies): Handlers<
           const prompt = await challenges.choose(call.caller, ref, method, step.value.factorId);
           return { result: { case: 'prompt', value: promptToProto(prompt) } };
         }
-        case 'resend':
-          return { result: { case: 'prompt', value: promptToProto(await challenges.resend(call.caller, ref)) } };
+        case 'resend': {
+          const prompt = await challenges.resend(call.caller, ref, requestId);
+          return { result: { case: 'prompt', value: promptToProto(prompt) } };
+        }
         default:
           throw invalidFields([{ field: 'step', description: 'is required' }]);
       }

@@ -151,6 +151,24 @@ describe('asking for it again', () => {
     expect(world.eventsOf('request.refused').map(({ method }) => method)).toEqual([undefined, 'totp']);
   });
 
+  it('by the same request id sends once and shows the same, also at once; a request id is good for one challenge', async () => {
+    const world = worldOfAll();
+    const [challenge, other] = [await open(world), await open(world)];
+    for (const one of [challenge, other]) await choose(world, one, 'sms');
+    const before = world.methods.sms.prompts.length;
+    const again = () => world.challenges.resend(APP, refOf(challenge), REQUEST);
+    const [first, ...rest] = await Promise.all([again(), again(), again()]);
+    expect([...rest, await again()]).toEqual([first, first, first]);
+    expect(world.methods.sms.prompts).toHaveLength(before + 1);
+    await expect(world.challenges.resend(APP, refOf(other), REQUEST)).rejects.toMatchObject({
+      reason: 'REQUEST_ID_REUSED',
+    });
+    await world.challenges.resend(APP, refOf(challenge), REQUEST.replace('1', '2'));
+    expect(world.methods.sms.prompts).toHaveLength(before + 2);
+    await world.challenges.cancel(APP, refOf(challenge), '');
+    await expect(again()).rejects.toMatchObject({ reason: 'CHALLENGE_ENDED' });
+  });
+
   it('lets the caps of the method through as they are', async () => {
     const world = worldOfAll();
     const challenge = await open(world);
