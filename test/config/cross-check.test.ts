@@ -142,7 +142,6 @@ describe('notices of what loosens', () => {
       'policy.defaults.critical is session',
     ],
     ['methods that leave nothing to enrol', 'mfa: { methods: [backup_code] }', 'nothing that a person can enrol'],
-    ['a method of a later release', 'mfa: { methods: [totp, sms] }', 'mfa.methods names sms'],
     [
       'rules that are never reached',
       'policy: { rules: [{}, { require: deny }] }',

@@ -281,11 +281,6 @@ describe('secrets', () => {
 });
 
 describe('notices', () => {
-  it('says of a setting that nothing reads that nothing reads it', async () => {
-    const { notices } = await load({ env: { TWILIO_ACCOUNT_SID: 'AC1' } });
-    expect(notices).toEqual(['twilio.account_sid is set (TWILIO_ACCOUNT_SID), but nothing reads it in this release']);
-  });
-
   it('is answered by loadConfig with the settings alone', async () => {
     expect(await loadConfig({ env: {} })).toEqual((await load()).config);
   });
