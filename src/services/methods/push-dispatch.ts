@@ -63,9 +63,10 @@ export class PushDispatch {
 
   /** Ask `isFull` first. Never throws; tells of itself by Deliveries. */
   start(job: PushJob): void {
-    const running = this.#run(job).catch((error: unknown) => {
+    const running = this.#run(job).catch(async (error: unknown) => {
       const { name } = error instanceof Error ? error : { name: 'unknown' };
       this.#deps.log.error('a notification was given up', { factorId: job.factor.id, error: name });
+      await this.#note(job, 'FAILED', 'UNSENDABLE', false);
     });
     this.#running.add(running);
     void running.then(() => this.#running.delete(running));

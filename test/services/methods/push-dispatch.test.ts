@@ -192,6 +192,20 @@ describe('a sidecar', () => {
     await settle();
   });
 
+  it('says that nothing was sent where the stored device does not open', async () => {
+    const world = new PushWorld();
+    const ann = await world.enroll('ann');
+    const challenge = await world.open('ann', [ann]);
+    const damaged = {
+      ...ann.factor,
+      sealedSecret: ann.factor.sealedSecret.map((byte, at) => (at === 40 ? byte ^ 1 : byte)),
+    };
+    await world.prompt(challenge, { ...ann, factor: damaged });
+    await settle();
+    expect(world.sender.sent).toEqual([]);
+    expect(await world.deliveryOf(challenge)).toMatchObject({ status: 'FAILED', resendable: false });
+  });
+
   it('tells again what the store did not take', async () => {
     const world = new PushWorld();
     const ann = await world.enroll('ann');

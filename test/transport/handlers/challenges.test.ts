@@ -107,6 +107,19 @@ describe('the unary twin of the stream', () => {
     expect((await cancel(challengeId)).challenge).toMatchObject({ state: ChallengeState.CANCELLED });
   });
 
+  it('sends again once for one request id', async () => {
+    const world = challengeWorld({ policy: { methods: ['totp', 'sms'] } });
+    world.factors.push(factorOf('sms'));
+    const { open, answer } = api(world);
+    const { challenge } = await open({ sensitivity: Sensitivity.SENSITIVE, method: Method.SMS });
+    const request = { challengeId: challenge?.id ?? '', step: { case: 'resend' as const, value: {} } };
+    const requestId = '7f1b4d9e-0000-4000-8000-000000000001';
+    for (let repeat = 0; repeat < 3; repeat += 1) await answer({ ...request, requestId });
+    expect(world.methods.sms.prompts.filter(({ again }) => again)).toHaveLength(1);
+    await answer(request);
+    expect(world.methods.sms.prompts.filter(({ again }) => again)).toHaveLength(2);
+  });
+
   it('shows what each method has to show, and how far a message got, with what there is instead', async () => {
     const world = challengeWorld({ policy: { methods: ['totp', 'sms', 'push', 'webauthn'] } });
     world.factors.push(factorOf('sms'), factorOf('push'), factorOf('webauthn'));
