@@ -116,7 +116,7 @@ export interface FactorStore {
   list(realm: string, subject: string, now: EpochMs): Promise<readonly Factor[]>;
   read(realm: string, factorId: string): Promise<Factor | undefined>;
   /**
-   * `replaced` names the factor that went, if one did. Restores the failure budget. The first factor ends every other
+   * `replaced` names the factor that went, if one did; receipts that it has proven are spent. Restores the failure budget. The first factor ends every other
    * pending enrolment of the person, and the temporary pass.
    */
   confirm(command: ConfirmFactor): Promise<
@@ -130,6 +130,7 @@ export interface FactorStore {
     | { readonly outcome: 'missing' | 'lapsed' | 'already_active' | 'proof_spent' | 'taken' }
     | Repeat
   >;
+  /** Receipts that the factor has proven are spent. */
   remove(
     command: RemoveFactor,
   ): Promise<

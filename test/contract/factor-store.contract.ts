@@ -6,6 +6,7 @@ import {
   atOnce,
   beginOf,
   burnOf,
+  challengeOf,
   claimOf,
   codeSetOf,
   confirmOf,
@@ -207,6 +208,31 @@ export function describeFactorStore(name: string, make: MakeStores): void {
       const mustKeepOneOf = ['totp', 'webauthn'] as const;
       expect(await stores.factors.remove(removal(working, { mustKeepOneOf }))).toEqual({ outcome: 'last_factor' });
       expect(await stores.factors.remove(removal(frozen, { mustKeepOneOf }))).toEqual({ outcome: 'removed' });
+    });
+
+    it('leaves no receipt that was proven by a factor that was removed or replaced', async () => {
+      const approvedBy = async (factor: Factor) => {
+        const { subject, id: provenFactorId } = factor;
+        const receipt = burnOf();
+        const { receiptId, expiresAt: receiptExpiresAt } = receipt;
+        const proof = { state: 'APPROVED', approvalReason: 'PROOF', provenMethod: 'totp', provenFactorId } as const;
+        const challenge = challengeOf({ subject, ...proof, receiptId, receiptExpiresAt });
+        await stores.challenges.open({ challenge, maxOpen: 9, events: [] });
+        return receipt;
+      };
+      const redeem = (receipt: ReturnType<typeof burnOf>) =>
+        stores.challenges.burnReceipt({ ...receipt, realm: REALM, now: T0, events: [] });
+      const subject = person();
+      const [first, second] = [await enrol(subject), await enrol(subject)];
+      const [byFirst, bySecond] = [await approvedBy(first), await approvedBy(second)];
+      await stores.factors.remove(removal(first));
+      expect(await redeem(byFirst)).toEqual({ outcome: 'spent' });
+      await enrol(subject, { replaces: second.id });
+      expect(await redeem(bySecond)).toEqual({ outcome: 'spent' });
+      const [kept, going] = [await enrol(subject), await enrol(subject)];
+      const byKept = await approvedBy(kept);
+      await stores.factors.remove(removal(going));
+      expect(await redeem(byKept)).toEqual({ outcome: 'burned' });
     });
 
     it('drops the backup codes with the last other factor', async () => {

@@ -24,7 +24,7 @@ import {
   replaceCodeSet,
 } from './factor-rows.ts';
 import { useIssuedCode } from './issued-code-rows.ts';
-import { burnReceipt } from './receipt-burns.ts';
+import { burnReceipt, burnReceiptsOf } from './receipt-burns.ts';
 import { confirmationRepeatOf, noteConfirmation, repeatOf, storeClaim } from './request-claims.ts';
 import { orNull } from './row.ts';
 import { dropPass, passRefusal, readPass } from './temporary-passes.ts';
@@ -109,7 +109,7 @@ export class SqlFactorStore implements FactorStore {
       tx.record(...command.events);
       if (replaced) {
         tx.record(...command.replacedEvents);
-        await forgetDevices(tx, command);
+        await distrust(tx, replaced, command);
       }
       if (backupCodesStored) tx.record(...command.backupEvents);
       const factor = await readFactor(tx, realm, factorId);
@@ -138,7 +138,7 @@ export class SqlFactorStore implements FactorStore {
       if (alone) for (const codes of kept) await deleteFactor(tx, codes.id);
       await storeClaim(tx, request, now);
       tx.record(...command.events);
-      if (going.state === 'ACTIVE') await forgetDevices(tx, command);
+      if (going.state === 'ACTIVE') await distrust(tx, going, command);
       return { outcome: 'removed' };
     });
   }
@@ -196,9 +196,10 @@ async function closeFirst(tx: Tx, realm: string, subject: string): Promise<void>
   await dropPass(tx, realm, subject);
 }
 
-/** What was trusted by a proof of a factor is not trusted when the factor is gone. */
-async function forgetDevices(tx: Tx, command: ConfirmFactor | RemoveFactor): Promise<void> {
+/** What a factor has proven counts no more when it is gone: no receipt that is not redeemed yet, and no device. */
+async function distrust(tx: Tx, gone: Factor, command: ConfirmFactor | RemoveFactor): Promise<void> {
   const { realm, subject, now, deviceEvents = [] } = command;
+  await burnReceiptsOf(tx, realm, subject, now, gone.id);
   const revoked = await revokeDevices(tx, { realm, subject, deviceId: '', reason: 'FACTOR_CHANGE', now });
   if (revoked > 0) tx.record(...deviceEvents);
 }

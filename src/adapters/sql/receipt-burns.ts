@@ -23,18 +23,26 @@ export async function burnReceipt(tx: Tx, realm: string, receipt: ReceiptBurn, n
 }
 
 /**
- * Spends what was approved for a person and is not redeemed yet: somebody else may have it in hand, and it was proven by
- * what does not count any more. Whoever verifies receipts offline does not see it.
+ * Spends what was approved for a person and is not redeemed yet, all of it or what one factor has proven: somebody else may
+ * have it in hand, and its proof does not count any more. Whoever verifies receipts offline does not see it.
  */
-export async function burnReceiptsOf(tx: Tx, realm: string, subject: string, now: EpochMs): Promise<void> {
+export async function burnReceiptsOf(
+  tx: Tx,
+  realm: string,
+  subject: string,
+  now: EpochMs,
+  factorId?: string,
+): Promise<void> {
   await tx.run(
     `INSERT INTO spent_receipts (receipt_id, realm, spent_at, expires_at)
      SELECT receipt_id, realm, CAST($3 AS BIGINT), receipt_expires_at FROM challenges
      WHERE realm = $1 AND subject = $2 AND receipt_id IS NOT NULL AND receipt_expires_at > $3
+       ${factorId === undefined ? '' : 'AND proven_factor_id = $4'}
      ON CONFLICT (receipt_id) DO NOTHING`,
     realm,
     subject,
     now,
+    ...(factorId === undefined ? [] : [factorId]),
   );
 }
 
