@@ -116,8 +116,9 @@ export interface FactorStore {
   list(realm: string, subject: string, now: EpochMs): Promise<readonly Factor[]>;
   read(realm: string, factorId: string): Promise<Factor | undefined>;
   /**
-   * `replaced` names the factor that went, if one did; receipts that it has proven are spent. Restores the failure budget. The first factor ends every other
-   * pending enrolment of the person, and the temporary pass.
+   * `replaced` names the factor that went, if one did: as with `remove`, receipts that it has proven are spent. Restores the
+   * failure budget. Every other pending enrolment of the person ends with the first factor and with one that went; the
+   * temporary pass with the first.
    */
   confirm(command: ConfirmFactor): Promise<
     | {
@@ -130,7 +131,7 @@ export interface FactorStore {
     | { readonly outcome: 'missing' | 'lapsed' | 'already_active' | 'proof_spent' | 'taken' }
     | Repeat
   >;
-  /** Receipts that the factor has proven are spent. */
+  /** With a factor in use go its receipts that are not redeemed, and every pending enrolment of the person. */
   remove(
     command: RemoveFactor,
   ): Promise<

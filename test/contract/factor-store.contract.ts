@@ -235,6 +235,24 @@ export function describeFactorStore(name: string, make: MakeStores): void {
       expect(await redeem(byKept)).toEqual({ outcome: 'burned' });
     });
 
+    it('ends enrolments that were begun while a factor was held that is removed or replaced', async () => {
+      const subject = person();
+      const [first, second] = [await enrol(subject), await enrol(subject)];
+      const begun = async () => {
+        const pending = factorOf({ subject, method: 'webauthn' });
+        await begin(pending, { firstOnly: false, receipt: burnOf() });
+        return pending;
+      };
+      const beforeRemoval = await begun();
+      await stores.factors.remove(removal(first));
+      expect((await stores.factors.confirm(confirmOf(beforeRemoval))).outcome).toBe('missing');
+      const replacing = factorOf({ subject, replaces: second.id });
+      await begin(replacing, { firstOnly: false, receipt: burnOf() });
+      const beforeReplacement = await begun();
+      expect((await stores.factors.confirm(confirmOf(replacing))).outcome).toBe('confirmed');
+      expect((await stores.factors.confirm(confirmOf(beforeReplacement))).outcome).toBe('missing');
+    });
+
     it('drops the backup codes with the last other factor', async () => {
       const subject = person();
       const first = await enrol(subject, {}, { backupCodes: codeSetOf(subject) });

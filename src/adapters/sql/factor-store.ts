@@ -196,10 +196,14 @@ async function closeFirst(tx: Tx, realm: string, subject: string): Promise<void>
   await dropPass(tx, realm, subject);
 }
 
-/** What a factor has proven counts no more when it is gone: no receipt that is not redeemed yet, and no device. */
+/**
+ * What a factor has proven counts no more when it is gone: no receipt that is not redeemed yet, no enrolment that was begun
+ * by such a receipt, and no device.
+ */
 async function distrust(tx: Tx, gone: Factor, command: ConfirmFactor | RemoveFactor): Promise<void> {
   const { realm, subject, now, deviceEvents = [] } = command;
   await burnReceiptsOf(tx, realm, subject, now, gone.id);
+  await deletePending(tx, realm, subject);
   const revoked = await revokeDevices(tx, { realm, subject, deviceId: '', reason: 'FACTOR_CHANGE', now });
   if (revoked > 0) tx.record(...deviceEvents);
 }
