@@ -241,7 +241,7 @@ describe('a process that is killed', () => {
       // Somebody makes a table of the last migration and does not commit: the run stops right there.
       const blocker = new Client({ connectionString: server.url(name) });
       await blocker.connect();
-      await blocker.query('BEGIN; CREATE TABLE audit_prunes (id TEXT)');
+      await blocker.query('BEGIN; CREATE TABLE push_keys (id TEXT)');
       const one = start(url);
       await expect.poll(() => one.said.stdout, { timeout: MINUTE }).toContain(`applying ${version} `);
       const waiting = () =>
