@@ -2,7 +2,7 @@ import type { Config } from '#src/config/schema.ts';
 import type { BudgetLimits } from '#src/domain/failure-budget.ts';
 import type { Policy } from '#src/domain/policy.ts';
 import { decide } from '#src/domain/policy-decision.ts';
-import { DAY, MINUTE, SECOND } from '#src/domain/time.ts';
+import { DAY, HOUR, MINUTE, SECOND } from '#src/domain/time.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { Locator, UserAgentParser } from '#src/ports/devices.ts';
 import type { ReceiptTokens } from '#src/ports/receipt-tokens.ts';
@@ -254,6 +254,8 @@ export function composeServices(deps: ServiceDependencies): Services {
     chores: [
       { what: 'codes', keepMs: 0, purge: (before, limit) => codes.purge(before, limit) },
       { what: 'sends', keepMs: 0, purge: (before, limit) => ledger.purge(before, limit) },
+      // For an hour whoever is late hears that the enrolment lapsed.
+      { what: 'enrolments', keepMs: HOUR, purge: (before, limit) => stores.factors.purge(before, limit) },
       {
         what: 'trusted devices',
         keepMs: config.privacy.session_retention,

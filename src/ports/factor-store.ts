@@ -145,6 +145,8 @@ export interface FactorStore {
   replaceBackupCodes(
     command: ReplaceBackupCodes,
   ): Promise<{ readonly outcome: 'replaced' } | { readonly outcome: 'receipt_spent' } | Repeat>;
+  /** Collects enrolments that lapsed before `before`; answers how many went. */
+  purge(before: EpochMs, limit: number): Promise<number>;
   /** The unspent code with this selector, if there is one. */
   findBackupCode(
     realm: string,

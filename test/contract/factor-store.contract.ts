@@ -253,6 +253,22 @@ export function describeFactorStore(name: string, make: MakeStores): void {
       expect((await stores.factors.confirm(confirmOf(beforeReplacement))).outcome).toBe('missing');
     });
 
+    it('collects enrolments that lapsed, and nothing that is in use or can be confirmed', async () => {
+      const subject = person();
+      const active = await enrol(subject);
+      const lapsed = factorOf({ subject, method: 'sms', expiresAt: T0 + 1 });
+      const pending = factorOf({ subject, method: 'webauthn', expiresAt: T0 + 2 });
+      for (const factor of [lapsed, pending]) await begin(factor, { firstOnly: false, receipt: burnOf() });
+      await stores.factors.purge(T0 + 2, 500);
+      expect(await stores.factors.read(REALM, lapsed.id)).toBeUndefined();
+      expect(await stores.factors.read(REALM, pending.id)).toEqual(pending);
+      expect(await stores.factors.read(REALM, active.id)).toMatchObject({ state: 'ACTIVE' });
+      const many = await atOnce(5, async () => await begin(factorOf({ expiresAt: T0 + 1 })));
+      expect(tally(many)).toEqual({ begun: 5 });
+      expect(await stores.factors.purge(T0 + 2, 3)).toBe(3);
+      expect(await stores.factors.purge(T0 + 2, 3)).toBe(2);
+    });
+
     it('drops the backup codes with the last other factor', async () => {
       const subject = person();
       const first = await enrol(subject, {}, { backupCodes: codeSetOf(subject) });

@@ -442,6 +442,8 @@ CREATE INDEX consents_standing ON public.consents USING btree (realm, subject, m
 
 CREATE UNIQUE INDEX erasures_pkey ON public.erasures USING btree ("position");
 
+CREATE INDEX factors_lapse ON public.factors USING btree (expires_at) WHERE (state = 'PENDING'::text);
+
 CREATE INDEX factors_of_subject ON public.factors USING btree (realm, subject, created_at, id);
 
 CREATE UNIQUE INDEX factors_one_code_set ON public.factors USING btree (realm, subject) WHERE (method = 'backup_code'::text);

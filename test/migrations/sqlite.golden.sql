@@ -95,6 +95,8 @@ CREATE TABLE factors (
   CHECK ((state = 'ACTIVE') = (confirmed_at IS NOT NULL))
 ) STRICT;
 
+CREATE INDEX factors_lapse ON factors (expires_at) WHERE state = 'PENDING';
+
 CREATE INDEX factors_of_subject ON factors (realm, subject, created_at, id);
 
 CREATE UNIQUE INDEX factors_one_code_set ON factors (realm, subject) WHERE method = 'backup_code';

@@ -48,6 +48,7 @@ export const PORT_METHODS: MethodTable = {
     freeze: true,
     thaw: true,
     replaceBackupCodes: true,
+    purge: true,
     findBackupCode: true,
   },
   sessions: {

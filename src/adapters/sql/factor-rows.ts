@@ -97,7 +97,7 @@ export async function isTaken(
   return row !== undefined;
 }
 
-/** Deletes the factor with its codes, and what was issued to confirm it. The one way in which factors go. */
+/** Deletes the factor with its codes, and what was issued to confirm it. The one way in which factors in use go. */
 export async function deleteFactor(tx: Tx, id: string): Promise<void> {
   await tx.run('DELETE FROM issued_codes WHERE bearer_id = $1', id);
   await tx.run('DELETE FROM backup_codes WHERE factor_id = $1', id);

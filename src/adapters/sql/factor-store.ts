@@ -1,5 +1,5 @@
 import type { Factor } from '#src/domain/factor.ts';
-import { isOver } from '#src/domain/time.ts';
+import { type EpochMs, isOver } from '#src/domain/time.ts';
 import type {
   BeginFactor,
   ConfirmFactor,
@@ -29,6 +29,9 @@ import { confirmationRepeatOf, noteConfirmation, repeatOf, storeClaim } from './
 import { orNull } from './row.ts';
 import { dropPass, passRefusal, readPass } from './temporary-passes.ts';
 import { revokeDevices } from './trusted-device-rows.ts';
+
+/** Nobody's name: purges of several sidecars come one after the other, as they are after the same rows. */
+const PURGE = ['', 'purge of enrolments'] as const;
 
 export class SqlFactorStore implements FactorStore {
   readonly #sql: SqlExecutor;
@@ -162,6 +165,19 @@ export class SqlFactorStore implements FactorStore {
       await storeClaim(tx, request, now);
       tx.record(...command.events);
       return { outcome: 'replaced' };
+    });
+  }
+
+  purge(before: EpochMs, limit: number): Promise<number> {
+    return this.#sql.unit(async (tx) => {
+      await tx.alone(...PURGE);
+      return await tx.run(
+        `DELETE FROM factors WHERE state = 'PENDING' AND id IN (
+           SELECT id FROM factors WHERE state = 'PENDING' AND expires_at < $1 ORDER BY expires_at LIMIT $2
+         )`,
+        before,
+        limit,
+      );
     });
   }
 

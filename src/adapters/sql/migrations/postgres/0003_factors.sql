@@ -14,6 +14,7 @@ ALTER TABLE factors ADD COLUMN unique_digest BYTEA;
 ALTER TABLE factors ADD COLUMN freeze_reason TEXT COLLATE "C" CHECK (freeze_reason IN ('NOT_ME', 'CONSENT_WITHDRAWN', 'ENDPOINT_GONE'));
 CREATE UNIQUE INDEX factors_unique_digest ON factors (realm, method, unique_digest)
   WHERE unique_digest IS NOT NULL AND state = 'ACTIVE';
+CREATE INDEX factors_lapse ON factors (expires_at) WHERE state = 'PENDING';
 
 -- The address of a consent is personal: sealed. What stands is what was not withdrawn: one per method, but for sidecars of
 -- the release before, which withdraw nothing; so no index may insist on it.
