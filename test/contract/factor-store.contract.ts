@@ -261,7 +261,7 @@ export function describeFactorStore(name: string, make: MakeStores): void {
       for (const factor of [lapsed, pending]) await begin(factor, { firstOnly: false, receipt: burnOf() });
       await stores.factors.purge(T0 + 2, 500);
       expect(await stores.factors.read(REALM, lapsed.id)).toBeUndefined();
-      expect(await stores.factors.read(REALM, pending.id)).toEqual(pending);
+      expect(await stores.factors.read(REALM, pending.id)).toMatchObject({ state: 'PENDING' });
       expect(await stores.factors.read(REALM, active.id)).toMatchObject({ state: 'ACTIVE' });
       const many = await atOnce(5, async () => await begin(factorOf({ expiresAt: T0 + 1 })));
       expect(tally(many)).toEqual({ begun: 5 });
