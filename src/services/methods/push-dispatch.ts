@@ -7,6 +7,7 @@ import type { Clock, KeyedDigest, Random } from '#src/ports/runtime.ts';
 import type { PushMessage, PushResult, PushSender } from '#src/ports/senders.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
 import type { Deliveries } from '../challenges/deliveries.ts';
+import { Pauses } from '../pauses.ts';
 import type { Trail } from '../trail.ts';
 import type { PushSecrets } from './push-secrets.ts';
 
@@ -49,16 +50,16 @@ const NOTE_TRIES = 3;
 export class PushDispatch {
   readonly #deps: PushDispatchDependencies;
   readonly #running = new Set<Promise<void>>();
-  readonly #wakers = new Set<() => void>();
-  #stopped = false;
+  readonly #pauses: Pauses;
 
   constructor(deps: PushDispatchDependencies) {
     this.#deps = deps;
+    this.#pauses = new Pauses(deps.clock);
   }
 
   /** Whether no more can be taken now. */
   get isFull(): boolean {
-    return this.#stopped || this.#running.size >= this.#deps.maxInFlight;
+    return this.#pauses.stopped || this.#running.size >= this.#deps.maxInFlight;
   }
 
   /** Ask `isFull` first. Never throws; tells of itself by Deliveries. */
@@ -74,8 +75,7 @@ export class PushDispatch {
 
   /** What waits is given up and said to be; resolves once nothing is on its way any more. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    for (const wake of this.#wakers) wake();
+    this.#pauses.stop();
     await Promise.all(this.#running);
   }
 
@@ -91,9 +91,10 @@ export class PushDispatch {
         reason = result.reason;
         const delay = this.#delay(result, tries);
         const tooLate = this.#deps.clock.now() + delay + LEAST_LIFE > job.challenge.expiresAt;
-        if (tries < MAX_TRIES && !tooLate && (await this.#waits(delay)) && (await this.#isOpen(job, reason))) continue;
+        if (tries < MAX_TRIES && !tooLate && (await this.#pauses.wait(delay)) && (await this.#isOpen(job, reason)))
+          continue;
         const status = result.outcome === 'unknown' ? 'UNKNOWN' : 'FAILED';
-        return void (await this.#note(job, status, this.#stopped ? 'INTERRUPTED' : reason, true));
+        return void (await this.#note(job, status, this.#pauses.stopped ? 'INTERRUPTED' : reason, true));
       }
     } finally {
       cancel();
@@ -152,21 +153,6 @@ export class PushDispatch {
     await this.#note(job, 'FAILED', reason, false);
   }
 
-  /** False when it was stopped meanwhile. */
-  async #waits(delay: DurationMs): Promise<boolean> {
-    if (this.#stopped) return false;
-    await new Promise<void>((resolve) => {
-      const wake = () => {
-        cancel();
-        this.#wakers.delete(wake);
-        resolve();
-      };
-      const cancel = this.#deps.clock.schedule(delay, wake);
-      this.#wakers.add(wake);
-    });
-    return !this.#stopped;
-  }
-
   async #isOpen(job: PushJob, reason: string): Promise<boolean> {
     const challenge = await this.#note(job, 'QUEUED', reason, true);
     return challenge === undefined || !isTerminal(challenge.state);
@@ -185,7 +171,7 @@ export class PushDispatch {
       try {
         return await deliveries.note(challenge, { ...delivery, at: clock.now() });
       } catch {
-        if (tries === NOTE_TRIES || !(await this.#waits(tries * SECOND))) break;
+        if (tries === NOTE_TRIES || !(await this.#pauses.wait(tries * SECOND))) break;
       }
     }
     log.warn('what became of a notification could not be noted', { challengeId: challenge.id, status });

@@ -4,6 +4,7 @@ import { type DurationMs, type EpochMs, SECOND } from '#src/domain/time.ts';
 import type { Clock, Random } from '#src/ports/runtime.ts';
 import type { SendResult, SmsMessage, SmsSender } from '#src/ports/senders.ts';
 import type { Log, Metrics } from '#src/ports/telemetry.ts';
+import { Pauses } from '../pauses.ts';
 
 /** What became of a message so far. */
 export interface SmsWord {
@@ -65,17 +66,17 @@ export class SmsDelivery {
   readonly #all = new Set<Entry>();
   readonly #ready: Entry[] = [];
   readonly #words = new Set<Promise<void>>();
-  readonly #wakers = new Set<() => void>();
+  readonly #pauses: Pauses;
   #sending = 0;
-  #stopping = false;
   #onIdle: () => void = () => {};
 
   constructor(deps: SmsDeliveryDependencies) {
     this.#deps = deps;
+    this.#pauses = new Pauses(deps.clock);
   }
 
   get isFull(): boolean {
-    return this.#stopping || this.#all.size >= this.#deps.maxWaiting;
+    return this.#pauses.stopped || this.#all.size >= this.#deps.maxWaiting;
   }
 
   /** False when it is full, or stopping: then nothing is said of the message. */
@@ -105,8 +106,7 @@ export class SmsDelivery {
 
   /** What waits is told as not sent; what is being sent may finish within a second. */
   async stop(): Promise<void> {
-    this.#stopping = true;
-    for (const wake of this.#wakers) wake();
+    this.#pauses.stop();
     for (const entry of [...this.#all]) if (!entry.sending) this.#settle(entry, failed('STOPPING'));
     if (this.#all.size > 0) await this.#grace();
     for (const entry of [...this.#all])
@@ -180,7 +180,7 @@ export class SmsDelivery {
     const { clock, metrics } = this.#deps;
     const delay = afterMs + this.#jitter(entry.tries);
     const tooLate = clock.now() + delay + SHORTEST_LIFE > entry.job.expiresAt;
-    if (this.#stopping || tooLate) return failed(reason);
+    if (this.#pauses.stopped || tooLate) return failed(reason);
     metrics.smsRetried();
     entry.waited = true;
     entry.cancelRetry = clock.schedule(delay, () => {
@@ -233,24 +233,9 @@ export class SmsDelivery {
         }
         const delay = Math.min(LONGEST_PAUSE, tries * SECOND);
         const tooLate = clock.now() + delay >= entry.job.expiresAt;
-        if (tooLate || !(await this.#pause(delay)) || (entry.settled && word.status === 'QUEUED')) return;
+        if (tooLate || !(await this.#pauses.wait(delay)) || (entry.settled && word.status === 'QUEUED')) return;
       }
     }
-  }
-
-  /** False when it is stopping. */
-  async #pause(delay: DurationMs): Promise<boolean> {
-    if (this.#stopping) return false;
-    await new Promise<void>((resolve) => {
-      const wake = () => {
-        cancel();
-        this.#wakers.delete(wake);
-        resolve();
-      };
-      const cancel = this.#deps.clock.schedule(delay, wake);
-      this.#wakers.add(wake);
-    });
-    return !this.#stopping;
   }
 }
 

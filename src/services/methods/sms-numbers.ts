@@ -1,9 +1,9 @@
-import { type Factor, secretBinding } from '#src/domain/factor.ts';
 import { invalidFields } from '#src/domain/faults.ts';
 import { maskNumber, type PhoneNumber, tells } from '#src/domain/phone-number.ts';
 import type { PhoneNumbers } from '#src/ports/phone-numbers.ts';
 import type { SecretBox } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
+import { type FactorRow, FactorSecrets, type SealedFactor } from './factor-secrets.ts';
 
 export interface SmsNumbersDependencies {
   readonly phones: PhoneNumbers;
@@ -13,14 +13,14 @@ export interface SmsNumbersDependencies {
   readonly countries: readonly string[];
 }
 
-type Row = Pick<Factor, 'id' | 'realm' | 'subject'>;
-
 /** The numbers of SMS factors: taken in, sealed into their row, opened, and masked for everybody to see. */
 export class SmsNumbers {
   readonly #deps: SmsNumbersDependencies;
+  readonly #secrets: FactorSecrets;
 
   constructor(deps: SmsNumbersDependencies) {
     this.#deps = deps;
+    this.#secrets = new FactorSecrets(deps);
   }
 
   /** Throws Fault(invalid, FIELD_INVALID) for what is no mobile number of a country that is allowed. */
@@ -40,23 +40,17 @@ export class SmsNumbers {
     throw invalidFields([{ field: 'display_name', description: 'must not hold the phone number' }]);
   }
 
-  seal(row: Row, number: PhoneNumber): Uint8Array {
-    return this.#deps.box.seal(Buffer.from(number.e164, 'utf8'), secretBinding(row));
+  seal(row: FactorRow, number: PhoneNumber): Uint8Array {
+    return this.#secrets.seal(row, Buffer.from(number.e164, 'utf8'));
   }
 
-  /** In E.164. Throws Fault(data-loss, INTEGRITY) and raises the alarm if the row was tampered with. */
-  open(factor: Row & Pick<Factor, 'sealedSecret'>): string {
-    const { box, log } = this.#deps;
-    try {
-      return Buffer.from(box.open(factor.sealedSecret, secretBinding(factor))).toString('utf8');
-    } catch (error) {
-      log.error('the stored number of a factor failed its integrity check', { factorId: factor.id });
-      throw error;
-    }
+  /** In E.164. Throws as FactorSecrets.open. */
+  open(factor: SealedFactor): string {
+    return Buffer.from(this.#secrets.open(factor)).toString('utf8');
   }
 
   /** In E.164; '' where no message may go to any more. Throws as `open`. */
-  async reachable(factor: Row & Pick<Factor, 'sealedSecret'>): Promise<string> {
+  async reachable(factor: SealedFactor): Promise<string> {
     const e164 = this.open(factor);
     return this.allows(await this.countryOf(e164)) ? e164 : '';
   }
@@ -67,7 +61,7 @@ export class SmsNumbers {
   }
 
   /** For answers and pages; '' for a row that does not open, so that a list of factors can still be read. */
-  masked(factor: Row & Pick<Factor, 'sealedSecret'>): string {
+  masked(factor: SealedFactor): string {
     try {
       return maskNumber(this.open(factor));
     } catch {

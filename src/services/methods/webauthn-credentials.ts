@@ -1,9 +1,7 @@
-import { type Factor, secretBinding } from '#src/domain/factor.ts';
 import type { KeyedDigest, SecretBox } from '#src/ports/runtime.ts';
 import type { Log } from '#src/ports/telemetry.ts';
 import type { WebAuthnCredential } from '#src/ports/webauthn.ts';
-
-type Row = Pick<Factor, 'id' | 'realm' | 'subject'>;
+import { type FactorRow, FactorSecrets, type SealedFactor } from './factor-secrets.ts';
 
 /** As it is sealed; the key in base64url. */
 interface StoredCredential extends Omit<WebAuthnCredential, 'publicKey'> {
@@ -12,33 +10,25 @@ interface StoredCredential extends Omit<WebAuthnCredential, 'publicKey'> {
 
 /** Seals and opens registered credentials, and makes what stands for a credential and for its person. */
 export class WebAuthnCredentials {
-  readonly #box: SecretBox;
+  readonly #secrets: FactorSecrets;
   readonly #digest: KeyedDigest;
-  readonly #log: Log;
 
   constructor(deps: { readonly box: SecretBox; readonly digest: KeyedDigest; readonly log: Log }) {
-    this.#box = deps.box;
+    this.#secrets = new FactorSecrets(deps);
     this.#digest = deps.digest;
-    this.#log = deps.log;
   }
 
-  seal(row: Row, credential: WebAuthnCredential): Uint8Array {
+  seal(row: FactorRow, credential: WebAuthnCredential): Uint8Array {
     const stored: StoredCredential = {
       ...credential,
       publicKey: Buffer.from(credential.publicKey).toString('base64url'),
     };
-    return this.#box.seal(Buffer.from(JSON.stringify(stored), 'utf8'), secretBinding(row));
+    return this.#secrets.seal(row, Buffer.from(JSON.stringify(stored), 'utf8'));
   }
 
-  /** Throws Fault(data-loss, INTEGRITY) and raises the alarm if the row was tampered with. */
-  open(factor: Row & Pick<Factor, 'sealedSecret'>): WebAuthnCredential {
-    let plain: Uint8Array;
-    try {
-      plain = this.#box.open(factor.sealedSecret, secretBinding(factor));
-    } catch (error) {
-      this.#log.error('the stored credential of a factor failed its integrity check', { factorId: factor.id });
-      throw error;
-    }
+  /** Throws as FactorSecrets.open. */
+  open(factor: SealedFactor): WebAuthnCredential {
+    const plain = this.#secrets.open(factor);
     const stored: StoredCredential = JSON.parse(Buffer.from(plain).toString('utf8'));
     return { ...stored, publicKey: new Uint8Array(Buffer.from(stored.publicKey, 'base64url')) };
   }

@@ -145,7 +145,7 @@ describe('an assertion', () => {
     const answer = mallory.assert(await world.prompt(challenge, factor));
     world.held.splice(0, 1, swapped);
     await expect(world.answer(challenge, answer)).rejects.toMatchObject({ reason: 'INTEGRITY' });
-    expect(world.log.lines.at(-1)).toContain('error the stored credential');
+    expect(world.log.lines.at(-1)).toContain('error the stored secret');
   });
 });
 
