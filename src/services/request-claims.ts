@@ -13,6 +13,11 @@ export interface RequestToClaim {
   readonly requestId: string;
   /** Everything in the request that makes a difference, in a fixed order. */
   readonly fields: readonly (string | Uint8Array)[];
+  /**
+   * What the release before did not know, '' where it is not asked for. While all of it is empty the claim is the one of
+   * that release, so that a retry finds the first answer when a sidecar of the other release gave it.
+   */
+  readonly added?: readonly (string | Uint8Array)[];
   readonly seed: string;
 }
 
@@ -38,7 +43,12 @@ export class RequestClaims {
 
   claim(request: RequestToClaim): RequestClaim | undefined {
     if (request.requestId === '') return undefined;
-    const fingerprint = this.#digest.digest('request.fingerprint', lengthPrefixed(request.fields));
+    const { fields, added = [] } = request;
+    const known = lengthPrefixed(fields);
+    const all = added.every(({ length }) => length === 0)
+      ? known
+      : Buffer.concat([known, BORDER, lengthPrefixed(added)]);
+    const fingerprint = this.#digest.digest('request.fingerprint', all);
     return {
       key: [request.realm, request.method, request.caller.name, request.requestId].join('\n'),
       fingerprint: Buffer.from(fingerprint).toString('base64url'),
@@ -56,6 +66,9 @@ export function requestIdReused(): Fault {
     { violations: [{ field: 'request_id', description: 'was used before with another request' }] },
   );
 }
+
+/** No field has this length. */
+const BORDER = Buffer.alloc(4, 0xff);
 
 /** Each part with its length in front, so that no two lists give the same bytes. */
 function lengthPrefixed(fields: readonly (string | Uint8Array)[]): Uint8Array {

@@ -32,6 +32,18 @@ describe('the claim of a request id', () => {
     expect(claim({ requestId: '' })).toBeUndefined();
   });
 
+  it('is the one of the release before while nothing is asked for that came later, and another one otherwise', () => {
+    expect(claim({ added: ['', ''] })?.fingerprint).toBe(claim()?.fingerprint);
+    const fingerprints = [
+      claim(),
+      claim({ added: ['a', ''] }),
+      claim({ added: ['', 'a'] }),
+      claim({ fields: [...REQUEST.fields, 'a', ''] }),
+      claim({ fields: [...REQUEST.fields, '', 'a'] }),
+    ].map((made) => made?.fingerprint);
+    expect(new Set(fingerprints).size).toBe(fingerprints.length);
+  });
+
   it('belongs to one realm, one method and one caller', () => {
     const keys = [
       claim(),

@@ -20,7 +20,7 @@ import type { Trail } from '../trail.ts';
 import { type Asked, connectionOf, decisionFacts, personOf, type ToProve } from './asked.ts';
 import { ChallengeDrafts } from './challenge-drafts.ts';
 import { type ChallengeEndings, eventFields } from './challenge-endings.ts';
-import { fingerprintFields, type OpenCommand } from './open-command.ts';
+import { addedFields, fingerprintFields, type OpenCommand } from './open-command.ts';
 import { OpeningRefusals } from './opening-refusals.ts';
 import { TrustedLogins } from './trusted-logins.ts';
 
@@ -221,6 +221,7 @@ export class ChallengeOpening {
       caller,
       requestId: command.requestId,
       fields: fingerprintFields(command),
+      added: addedFields(command),
       seed,
     });
   }

@@ -27,7 +27,7 @@ export interface OpenCommand {
   readonly language: string;
 }
 
-/** Everything that makes a difference, in a fixed order. */
+/** What makes a difference beside `addedFields`, in a fixed order. */
 export function fingerprintFields(command: OpenCommand): readonly string[] {
   const { client } = command;
   return [
@@ -41,10 +41,13 @@ export function fingerprintFields(command: OpenCommand): readonly string[] {
     client.ipAddress,
     client.userAgent,
     client.deviceId,
-    command.trustedDeviceToken,
-    command.language,
     ...fingerprintOfAction(command.action),
   ];
+}
+
+/** What came later, in a fixed order. */
+export function addedFields({ trustedDeviceToken, language }: OpenCommand): readonly string[] {
+  return [trustedDeviceToken, language];
 }
 
 export function fingerprintOfAction(action: Action): readonly string[] {

@@ -318,6 +318,8 @@ export class Enrollment {
         client.ipAddress,
         client.userAgent,
         client.deviceId,
+      ],
+      added: [
         command.phoneNumber,
         command.pushSubscriptionJson,
         command.devicePublicKey,

@@ -175,8 +175,8 @@ export class SessionCreation {
         JSON.stringify([client?.ipAddress, client?.userAgent, client?.deviceId]),
         JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))),
         JSON.stringify(endSessionIds),
-        JSON.stringify([command.rememberDevice, command.deviceName]),
       ],
+      added: [command.rememberDevice ? 'remember' : '', command.deviceName],
       seed: sealAnswer(this.#deps.secrets, { realm, subject, requestId }, answer),
     });
   }
