@@ -22,6 +22,7 @@ const page = `<!doctype html>
 const script = `const at = (id) => document.getElementById(id);
 at('go').addEventListener('click', async () => {
   at('credential').value = '';
+  at('told').textContent = '';
   try {
     const options = JSON.parse(at('options').value);
     const credential = options.rp

@@ -136,10 +136,9 @@ export class Newcomer implements AsyncDisposable {
     const { page } = this.#passkeys;
     await page.fill('#options', optionsJson);
     await page.click('#go');
-    await page.waitForFunction("document.getElementById('told').textContent !== ''");
+    await page.locator('#told:not(:empty)').waitFor();
     const credential = await page.inputValue('#credential');
     if (credential === '') throw new Error(`the passkey page says: ${await page.textContent('#told')}`);
-    await page.evaluate("document.getElementById('told').textContent = ''");
     return credential;
   }
 
