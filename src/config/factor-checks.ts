@@ -56,6 +56,11 @@ function webauthnProblems({ mfa, webauthn }: Config): CrossProblem[] {
   return problems;
 }
 
+/** Whether others on the way can read what is sent there. */
+function isOpen({ protocol, hostname }: URL): boolean {
+  return protocol !== 'https:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''));
+}
+
 function publicProblems({ listeners, environment, notices }: Config): CrossProblem[] {
   const problems: CrossProblem[] = [];
   const { url, address, trust_proxy } = listeners.public;
@@ -76,6 +81,9 @@ function publicProblems({ listeners, environment, notices }: Config): CrossProbl
   if (notices.channel === 'webhook') {
     if (notices.webhook_url === '')
       problems.push({ path: ['notices', 'webhook_url'], what: 'is needed since notices.channel is webhook' });
+    else if (!URL.canParse(notices.webhook_url)) problems.push({ path: ['notices', 'webhook_url'], what: 'is no URL' });
+    else if (environment === 'production' && isOpen(new URL(notices.webhook_url)))
+      problems.push({ path: ['notices', 'webhook_url'], what: 'must be https in production, except on this machine' });
     if (notices.webhook_secret === undefined)
       problems.push({ path: ['notices', 'webhook_secret'], what: 'is needed since notices.channel is webhook' });
   }
