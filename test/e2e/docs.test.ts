@@ -112,6 +112,7 @@ describe('the commands in the documentation', () => {
         SALLYPORT_PUSH_ALLOW_PRIVATE_HOSTS: 'true',
       },
     });
+    symlinkSync(sidecar.dataDir, join(folder, 'sallyport-data'));
     await using newcomer = new Newcomer({ sidecar, push, publicUrl, passkeyPort });
     const script = factorBlocks(page).join('\n\n').replaceAll('127.0.0.1:50051', sidecar.grpcAddress);
     await awaySteps(20_000);
