@@ -10,6 +10,11 @@ export function* inBatches<T>(rows: readonly T[]): Generator<readonly T[]> {
   for (const row of rows.slice(full)) yield [row];
 }
 
+/** How many values to add so that there are as many as a power of two: lists in few lengths make few texts. */
+export function roomAbove(count: number): number {
+  return 2 ** Math.ceil(Math.log2(count)) - count;
+}
+
 /** `($1, $2), ($3, $4)` for two rows of two columns. */
 export function valuesOf(rows: number, columns: number): string {
   return Array.from({ length: rows }, (_, row) => `(${paramsOf(columns, row * columns + 1)})`).join(', ');

@@ -11,7 +11,7 @@ import type {
   SettleChallenge,
 } from '#src/ports/challenge-store.ts';
 import type { Repeat, RequestClaim } from '#src/ports/intents.ts';
-import { paramsOf } from './batches.ts';
+import { paramsOf, roomAbove } from './batches.ts';
 import { restoreBudget } from './budget-rows.ts';
 import { challengeOf, insertChallenge, readChallenge } from './challenge-rows.ts';
 import { readerOf, type SqlExecutor, type Tx, UnitConflict } from './executor.ts';
@@ -240,10 +240,6 @@ export class SqlChallengeStore implements ChallengeStore {
       return challenges + receipts + (await purgeClaims(tx, before, limit));
     });
   }
-}
-
-function roomAbove(count: number): number {
-  return 2 ** Math.ceil(Math.log2(count)) - count;
 }
 
 /** The challenge as readers must see it at `now`. */
