@@ -8,3 +8,10 @@ export function oathtoolCode(base32Secret: string, steps = 0, atMs = Date.now())
     encoding: 'utf8',
   }).trim();
 }
+
+/** The bytes of a base32 secret (RFC 4648 section 6). */
+export function seedOf(text: string): Buffer {
+  let bits = '';
+  for (const letter of text) bits += 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0');
+  return Buffer.from((bits.match(/.{8}/g) ?? []).map((byte) => Number.parseInt(byte, 2)));
+}
