@@ -12,6 +12,7 @@ import type { DurationMs } from '#src/domain/time.ts';
 import type { AuditLog } from '#src/ports/audit.ts';
 import type { Random } from '#src/ports/runtime.ts';
 import { FlushMark } from './flush-mark.ts';
+import { LeavingKeys } from './leaving-keys.ts';
 import { processMs } from './protocol.ts';
 import { ReadableTrail } from './readable-trail.ts';
 import { remote, startWorker, type WorkerOptions } from './start-worker.ts';
@@ -105,6 +106,13 @@ export async function openLocalTrail(options: LocalTrailOptions): Promise<LocalT
     await channel.close();
     throw error;
   }
+  const leaving = new LeavingKeys({
+    before: async () => options.beforeKeysLeave?.(),
+    leave: async (refs) => {
+      await worker.flushed({ through: [], anchored: [], refs });
+      keys.uploaded(new Set(refs));
+    },
+  });
   const readable = new ReadableTrail({ worker, central, timeoutMs: keyTimeoutMs });
   return {
     audit: {
@@ -121,10 +129,9 @@ export async function openLocalTrail(options: LocalTrailOptions): Promise<LocalT
     source: {
       backlog: worker.backlog,
       flushed: async (backlog) => {
-        const what = lastOf(backlog);
-        if (what.refs.length > 0) await options.beforeKeysLeave?.();
-        flushed.moveTo(await worker.flushed(what));
-        keys.uploaded(new Set(what.refs));
+        const { refs, ...positions } = lastOf(backlog);
+        flushed.moveTo(await worker.flushed({ ...positions, refs: [] }));
+        leaving.after(refs);
       },
     },
     localHead: worker.chainHead,

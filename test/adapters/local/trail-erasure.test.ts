@@ -1,4 +1,6 @@
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { LocalTrail } from '#src/adapters/local/trail-client.ts';
 import { HmacKeyedDigest } from '#src/adapters/secrets/keyed-digest.ts';
 import { ERASURE_MARK, markOf } from '#src/domain/erasure.ts';
@@ -23,6 +25,14 @@ async function world() {
     return trail;
   };
   return { directory, central, open };
+}
+
+/** Keys of persons in the file. */
+function waitingOnDisk(directory: string): number {
+  const file = new Database(join(directory, 'audit.db'), { readonly: true });
+  const row = file.prepare<[], { waiting: number }>('SELECT COUNT(*) AS waiting FROM stashed_keys').get();
+  file.close();
+  return row?.waiting ?? -1;
 }
 
 const act = (trail: LocalTrail, subject: string) =>
@@ -104,18 +114,46 @@ it('remembers over a start how far the log of erasures is done with', async () =
   expect(await trail.erasedThrough()).toBe(41);
 });
 
-it('looks for erasures once more before keys that reached the database leave the disk', async () => {
+it('looks for erasures once more before keys that reached the database leave the disk, and holds up no flush by it', async () => {
   const { directory, central } = await world();
-  const seen: number[] = [];
+  const { promise: looked, resolve: look } = Promise.withResolvers<void>();
   const trail: LocalTrail = await openTestTrail(directory.path, {
     subjectKeys: central,
     keyTimeoutMs: 50,
-    beforeKeysLeave: async () => void seen.push((await trail.source.backlog(100)).subjectKeys.length),
+    beforeKeysLeave: () => looked,
+  });
+  onTestFinished(() => trail[Symbol.asyncDispose]());
+  const ann = person();
+  central.condition = 'down';
+  await act(trail, ann);
+  central.condition = 'up';
+  await flushAll(trail.source, central);
+  const refs = [...central.subjectKeys.values()].map(({ ref }) => ref);
+  expect(refs).toHaveLength(1);
+  // The look goes on, and what it may find is still there to be forgotten.
+  expect(await trail.forget([mark(ann)])).toEqual(refs);
+  look();
+});
+
+it('lets keys that reached the database leave the disk after the look, and tries a look that failed again', async () => {
+  const { directory, central } = await world();
+  let looks = 0;
+  const trail: LocalTrail = await openTestTrail(directory.path, {
+    subjectKeys: central,
+    keyTimeoutMs: 50,
+    beforeKeysLeave: async () => {
+      looks += 1;
+      if (looks === 1) throw new Error('the database is busy');
+    },
   });
   onTestFinished(() => trail[Symbol.asyncDispose]());
   central.condition = 'down';
-  await act(trail, person());
+  const ann = person();
+  await act(trail, ann);
   central.condition = 'up';
   await flushAll(trail.source, central);
-  expect(seen).toEqual([1]);
+  await act(trail, person());
+  await flushAll(trail.source, central);
+  await vi.waitFor(() => expect(looks).toBe(2));
+  await vi.waitFor(() => expect(waitingOnDisk(directory.path)).toBe(0));
 });
