@@ -30,11 +30,6 @@ export class LeavingKeys {
       });
   }
 
-  /** Resolves when nothing is under way. */
-  async settled(): Promise<void> {
-    await this.#leaving;
-  }
-
   async #leave(): Promise<void> {
     const refs = [...this.#waiting];
     await this.#options.before();
