@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
 import type { SqlExecutor } from '#src/adapters/sql/executor.ts';
@@ -66,7 +66,7 @@ describe('erasures by two sidecars on PostgreSQL', () => {
     };
     const held = erase(first, 'first');
     // Its rows are there, and nobody sees them before its event is durable.
-    await untilWaiting(two.executor);
+    await vi.waitUntil(() => slow.asked > 0, { timeout: 20_000, interval: 5 });
     const late = erase(second, 'second');
     const seen: string[] = [];
     let position = 0;
@@ -79,8 +79,8 @@ describe('erasures by two sidecars on PostgreSQL', () => {
       await follow();
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    expect(seen).toEqual([]);
     release.resolve();
+    expect(seen).toEqual([]);
     await Promise.all([held, late]);
     await follow();
     expect(seen).toEqual(['first', 'second']);
@@ -120,11 +120,4 @@ function storesOver(executor: SqlExecutor, keys: PersonKeys): Stores {
 
 async function makeKey(sql: SqlExecutor, subject: string): Promise<void> {
   await sql.unit((tx) => tx.all('SELECT * FROM audit_subject_key($1, $2, $3, $4)', REALM, subject, digest(), bytes()));
-}
-
-/** Until some unit has its statements behind it and waits to commit. */
-async function untilWaiting(sql: SqlExecutor): Promise<void> {
-  const waiting = `SELECT pid FROM pg_stat_activity
-    WHERE datname = current_database() AND state = 'idle in transaction'`;
-  while ((await sql.read(waiting)).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
 }

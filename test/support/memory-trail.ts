@@ -15,8 +15,11 @@ export class MemoryTrail implements EventCommit {
   failure: Error | undefined;
   /** While set, `take` waits for it. */
   hold: Promise<void> | undefined;
+  /** Units that have all their statements behind them and came here. */
+  asked = 0;
 
   async take(events: readonly EventDraft[]): Promise<EventsTaken> {
+    this.asked += 1;
     await this.hold;
     await new Promise((resolve) => setImmediate(resolve));
     if (this.failure) throw this.failure;
