@@ -1,4 +1,3 @@
-import { timingSafeEqual } from 'node:crypto';
 import { canonicalSymbols, groupsOfFour, SYMBOLS, symbolsFrom } from './code-symbols.ts';
 
 /**
@@ -37,11 +36,6 @@ export function printBackupCode(code: BackupCode): string {
 export function parseBackupCode(text: string): BackupCode | undefined {
   const symbols = canonicalSymbols(text);
   return symbols === undefined ? undefined : splitCode(symbols);
-}
-
-/** Compares hashes of codes in constant time. */
-export function isSameHash(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 function splitCode(symbols: string): BackupCode {

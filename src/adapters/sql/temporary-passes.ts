@@ -1,4 +1,4 @@
-import { timingSafeEqual } from 'node:crypto';
+import { isSameBytes } from '#src/domain/same-bytes.ts';
 import { type EpochMs, isOver } from '#src/domain/time.ts';
 import type { TemporaryPass } from '#src/ports/subject-store.ts';
 import type { Tx } from './executor.ts';
@@ -46,6 +46,5 @@ export function passRefusal(
 ): 'pass_required' | 'pass_wrong' | undefined {
   if (!given) return standing && 'pass_required';
   if (!standing || isOver(standing.expiresAt, now)) return 'pass_wrong';
-  const same = given.length === standing.digest.length && timingSafeEqual(given, standing.digest);
-  return same ? undefined : 'pass_wrong';
+  return isSameBytes(given, standing.digest) ? undefined : 'pass_wrong';
 }

@@ -1,4 +1,4 @@
-import { timingSafeEqual } from 'node:crypto';
+import { isSameBytes } from '#src/domain/same-bytes.ts';
 import { demand } from './refused.ts';
 
 /** The flags of authenticator data (W3C WebAuthn Level 3 section 6.1) that are looked at. */
@@ -25,7 +25,7 @@ export function checkAuthenticatorData(
   },
 ): void {
   const { rpIdHash, flags } = data;
-  demand(rpIdHash.length === expected.rpIdHash.length && timingSafeEqual(rpIdHash, expected.rpIdHash), 'RP_ID');
+  demand(isSameBytes(rpIdHash, expected.rpIdHash), 'RP_ID');
   demand(flags.up, 'USER_NOT_PRESENT');
   demand(flags.uv || !expected.requireUserVerification, 'USER_NOT_VERIFIED');
   demand(flags.be || !flags.bs, 'BACKUP_STATE');

@@ -1,4 +1,4 @@
-import { timingSafeEqual } from 'node:crypto';
+import { isSameBytes } from '#src/domain/same-bytes.ts';
 import { readClientData } from './browser-answer.ts';
 import { demand } from './refused.ts';
 
@@ -35,5 +35,5 @@ function isSame(given: unknown, expected: Uint8Array): boolean {
   if (typeof given !== 'string') return false;
   const wanted = Buffer.from(Buffer.from(expected).toString('base64url'), 'utf8');
   const bytes = Buffer.from(given, 'utf8');
-  return bytes.length === wanted.length && timingSafeEqual(bytes, wanted);
+  return isSameBytes(bytes, wanted);
 }

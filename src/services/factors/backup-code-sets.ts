@@ -1,13 +1,13 @@
 import {
   BACKUP_CODES,
   type BackupCode,
-  isSameHash,
   newBackupCodes,
   parseBackupCode,
   printBackupCode,
 } from '#src/domain/backup-code.ts';
 import type { BackupCodeHash } from '#src/domain/factor.ts';
 import { newId } from '#src/domain/ids.ts';
+import { isSameBytes } from '#src/domain/same-bytes.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { BackupCodeSet, FactorStore } from '#src/ports/factor-store.ts';
 import type { KeyedDigest, Random, SlowHash } from '#src/ports/runtime.ts';
@@ -86,7 +86,7 @@ export class BackupCodeSets {
     const found = await this.#deps.factors.findBackupCode(realm, subject, code.selector);
     const stored = found ?? this.#nobody;
     const hash = await this.#hash(realm, subject, stored.id, code.secret, stored.salt);
-    const same = isSameHash(hash, stored.hash);
+    const same = isSameBytes(hash, stored.hash);
     return found && same ? { codeId: found.id, factorId: found.factorId } : undefined;
   }
 

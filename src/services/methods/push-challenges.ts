@@ -1,4 +1,3 @@
-import { timingSafeEqual } from 'node:crypto';
 import type { Caller } from '#src/domain/caller.ts';
 import { type Challenge, LONGEST_LIFE } from '#src/domain/challenge.ts';
 import type { Factor } from '#src/domain/factor.ts';
@@ -6,6 +5,7 @@ import { Fault } from '#src/domain/faults.ts';
 import { newId } from '#src/domain/ids.ts';
 import { type DeviceKey, readDeviceKey } from '#src/domain/push-device-key.ts';
 import { type PushAnswer, pushAnswerBytes } from '#src/domain/push-message.ts';
+import { isSameBytes } from '#src/domain/same-bytes.ts';
 import { DAY, type DurationMs, type EpochMs, MINUTE } from '#src/domain/time.ts';
 import type { IssuedCodes } from '#src/ports/issued-codes.ts';
 import type { Clock, KeyedDigest, Random } from '#src/ports/runtime.ts';
@@ -110,7 +110,8 @@ export class PushChallenges implements ChallengeMethod {
     if (!factor || !code || code.subject !== subject || code.factorId !== factorId) return WRONG;
     if (!proof.approve)
       return { outcome: 'denied', reason: proof.notMe ? 'NOT_ME' : 'DENIED', method: 'push', factorId };
-    if (!isEqual(digest, code.digest)) return { outcome: 'denied', reason: 'NUMBER_WRONG', method: 'push', factorId };
+    if (!isSameBytes(digest, code.digest))
+      return { outcome: 'denied', reason: 'NUMBER_WRONG', method: 'push', factorId };
     await this.#answered(realm, subject);
     return { outcome: 'right', claim: { kind: 'issued', method: 'push', factorId, digest }, method: 'push', factorId };
   }
@@ -205,8 +206,4 @@ export function signedBytes(
     ...{ challengeId, factorId, realm, subject, actionDigest, number },
     answer: approve ? 'approve' : said,
   });
-}
-
-function isEqual(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && timingSafeEqual(a, b);
 }

@@ -1,7 +1,7 @@
-import { timingSafeEqual } from 'node:crypto';
 import type { Factor } from '#src/domain/factor.ts';
 import { Fault } from '#src/domain/faults.ts';
 import { isId } from '#src/domain/ids.ts';
+import { isSameBytes } from '#src/domain/same-bytes.ts';
 import { isOver } from '#src/domain/time.ts';
 import type { FactorStore } from '#src/ports/factor-store.ts';
 import type { Clock, KeyedDigest } from '#src/ports/runtime.ts';
@@ -45,7 +45,7 @@ export class PushTickets {
     const realm = Buffer.from(realmPart, 'base64url').toString('utf8');
     const known = this.#realms.includes(realm) && isId('factor', factorId);
     const factor = known ? await this.#factors.read(realm, factorId) : undefined;
-    if (!factor || !timingSafeEqual(this.#seal(factor), Buffer.from(seal, 'base64url'))) throw expired();
+    if (!factor || !isSameBytes(this.#seal(factor), Buffer.from(seal, 'base64url'))) throw expired();
     const waits = factor.method === 'push' && factor.state === 'PENDING' && factor.sealedSecret.length === 0;
     if (!waits || isOver(factor.expiresAt, this.#clock.now())) throw expired();
     return factor;

@@ -1,4 +1,4 @@
-import { timingSafeEqual } from 'node:crypto';
+import { isSameBytes } from '#src/domain/same-bytes.ts';
 import { isSmsCode, newSmsCode } from '#src/domain/sms-code.ts';
 import type { EpochMs } from '#src/domain/time.ts';
 import type { IssuedCodes } from '#src/ports/issued-codes.ts';
@@ -67,8 +67,7 @@ export class SmsCodes {
     const newest = await this.#deps.issued.read(realm, bearerId, 'sms', now);
     // The same work whether there is a code or not.
     const digest = this.#digest(realm, bearerId, newest?.factorId ?? '', typed);
-    const expected = newest?.digest ?? NOTHING;
-    const matches = digest.length === expected.length && timingSafeEqual(digest, expected);
+    const matches = isSameBytes(digest, newest?.digest ?? NOTHING);
     return newest && matches ? { factorId: newest.factorId, digest } : undefined;
   }
 
