@@ -1,14 +1,11 @@
 import * as z from 'zod/mini';
 import { ENVIRONMENT_NAMES } from './environment.ts';
-import { SECTIONS, SETTINGS, type Setting } from './keys.ts';
+import { SECTIONS, SETTINGS } from './keys.ts';
 import type { Loaded } from './load.ts';
 import { schema } from './schema.ts';
 import { notes, sectionDocs } from './setting.ts';
 
 /** What is shown of the settings: the example file, the reference page, the JSON Schema and the values in force. */
-
-const LATER = ' Used by a later release; nothing reads it yet.';
-const docOf = ({ note }: Setting) => `${note.doc}${note.later ? LATER : ''}`;
 
 /** A written value as one line of YAML that reads back to the same; JSON is YAML, and plain words need no quotes. */
 function inline(value: unknown): string {
@@ -71,11 +68,11 @@ export function renderExample(): string {
       );
     }
     const pad = '  '.repeat(path.length - 1);
-    out.push(wrap(docOf(setting), `${pad}# `));
+    out.push(wrap(note.doc, `${pad}# `));
     const name = path.at(-1) ?? '';
     if (note.fallback === undefined) {
       out.push(`${pad}# ${name}: ${note.text === 'secret' ? '{ file: /run/secrets/name }' : '60s'}`);
-    } else out.push(`${pad}${note.later ? '# ' : ''}${name}: ${inline(note.fallback)}`);
+    } else out.push(`${pad}${name}: ${inline(note.fallback)}`);
     if (setting.key === 'policy.rules') out.push(RULE_EXAMPLE);
   }
   return `${out.join('\n')}\n`;
@@ -99,7 +96,7 @@ export function renderReference(): string {
     const also = names.map(({ name }) => ` Also \`${name}\`.`).join('');
     const fallback = note.fallback === undefined ? 'none' : `\`${inline(note.fallback)}\``;
     const values = note.expects === 'text' || note.expects === 'true or false' ? '' : ` Takes ${note.expects}.`;
-    out.push(`| \`${key}\` | ${fallback} | ${cell(`${docOf(setting)}${values}${also}`)} |`);
+    out.push(`| \`${key}\` | ${fallback} | ${cell(`${note.doc}${values}${also}`)} |`);
   }
   return `${out.join('\n').trim()}\n`;
 }
@@ -114,7 +111,7 @@ export function jsonSchema(): Record<string, unknown> {
       const note = notes.get(zodSchema);
       const section = sectionDocs.get(zodSchema);
       if (note) {
-        json.description = `${note.doc}${note.later ? LATER : ''}`;
+        json.description = note.doc;
         if (note.text === 'secret') Object.assign(json, SECRET_SCHEMA);
       } else if (section) {
         json.description = section.doc;

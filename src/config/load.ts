@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { crossCheck } from './cross-check.ts';
 import { type Given, readEnvironment } from './environment.ts';
-import { BY_KEY, keysAt, SECTIONS, SETTINGS, type Setting } from './keys.ts';
+import { BY_KEY, keysAt, SECTIONS, SETTINGS } from './keys.ts';
 import { nearest } from './nearest.ts';
 import { ConfigError, type Problem } from './problem.ts';
 import { type Config, schema } from './schema.ts';
@@ -209,15 +209,11 @@ export async function loadSettings({ file, env, flags = {} }: Sources): Promise<
   for (const { path, what } of crossed?.problems ?? []) problems.push({ where: place(path), key: dotted(path), what });
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
 
-  const set = (setting: Setting) => origins.get(setting.key)?.source !== 'default';
-  const unread = SETTINGS.filter((setting) => setting.note.later && set(setting)).map(
-    (setting) => `${setting.key} is set (${origins.get(setting.key)?.where}), but nothing reads it in this release`,
-  );
   return {
     config: freeze(parsed.data),
     origins,
     written: new Map(SETTINGS.map(({ key, path, note }) => [key, read(tree, path) ?? note.fallback])),
-    notices: [...unread, ...(crossed?.notices ?? [])],
+    notices: crossed?.notices ?? [],
   };
 }
 

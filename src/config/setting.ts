@@ -18,8 +18,6 @@ export interface Note {
   readonly fallback?: unknown;
   /** Further environment names; `suffix` is put behind the value. */
   readonly env?: readonly { readonly name: string; readonly suffix?: string }[];
-  /** Nothing reads it in this release; setting it is answered by a notice. */
-  readonly later?: boolean;
   /** What can be written. */
   readonly expects: string;
 }
@@ -29,7 +27,7 @@ export const notes = z.registry<Note>();
 /** What a section is about. */
 export const sectionDocs = z.registry<{ readonly doc: string }>();
 
-export type More = Pick<Note, 'env' | 'later'>;
+export type More = Pick<Note, 'env'>;
 
 function show(value: unknown): string {
   if (value === undefined) return 'nothing';

@@ -26,7 +26,7 @@ export interface SendLedger {
     | { readonly outcome: 'limited'; readonly name: string; readonly retryAfterMs: DurationMs }
   >;
   /** Notes that a send came to something: a code was typed, a push answered. */
-  credit(realm: string, scopes: readonly string[], now: EpochMs): Promise<void>;
+  credit(realm: string, scopes: readonly string[]): Promise<void>;
   /** Begins anew, for instance after a success. */
   clear(realm: string, scopes: readonly string[]): Promise<void>;
   /** Collects rubbish; answers how many rows went. */

@@ -95,7 +95,7 @@ export function describeSendLedger(name: string, make: MakeStores): void {
       const later = { ratios: [ratio], now: T0 + 5 * MINUTE };
       await atOnce(4, () => reserve([limit], { ratios: [ratio] }));
       expect(await reserve([limit], later)).toMatchObject({ outcome: 'limited', name: 'unverified' });
-      await atOnce(2, () => stores.ledger.credit(REALM, [limit.scope, 'never used'], T0));
+      await atOnce(2, () => stores.ledger.credit(REALM, [limit.scope, 'never used']));
       expect(await reserve([limit], later)).toEqual({ outcome: 'reserved' });
     });
 

@@ -59,7 +59,7 @@ export class SqlSendLedger implements SendLedger {
     });
   }
 
-  credit(realm: string, scopes: readonly string[], _now: EpochMs): Promise<void> {
+  credit(realm: string, scopes: readonly string[]): Promise<void> {
     return this.#sql.unit(async (tx) => {
       for (const scope of inOrder(scopes)) {
         // Changes nothing but for the lock.

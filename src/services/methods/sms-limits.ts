@@ -103,8 +103,8 @@ export class SmsLimits {
 
   /** A code came back from the country. */
   async credit(realm: string, country: string): Promise<void> {
-    const { ledger, clock } = this.#deps;
-    if (this.#deps.minVerifiedShare > 0) await ledger.credit(realm, [`sms:verified:${country}`], clock.now());
+    const { ledger, minVerifiedShare } = this.#deps;
+    if (minVerifiedShare > 0) await ledger.credit(realm, [`sms:verified:${country}`]);
   }
 
   #limits({ realm, subject, number, once }: PlannedSend): readonly SendLimit[] {
