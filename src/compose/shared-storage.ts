@@ -11,11 +11,13 @@ import { ClockWatch } from '#src/adapters/postgres/clock-skew.ts';
 import { type ConnectionSettings, connectionSettings } from '#src/adapters/postgres/connection-settings.ts';
 import { PostgresExecutor } from '#src/adapters/postgres/postgres-executor.ts';
 import { PostgresPool } from '#src/adapters/postgres/postgres-pool.ts';
+import { QuickReads } from '#src/adapters/postgres/quick-reads.ts';
 import { requireRights, requireSchema } from '#src/adapters/postgres/require-schema.ts';
 import { keyRingFingerprint } from '#src/adapters/secrets/key-ring.ts';
 import { makeSharedRoom } from '#src/adapters/shared/shared-room.ts';
 import { StoreDependencies } from '#src/adapters/shared/store-dependencies.ts';
 import { SqlChallengeStore } from '#src/adapters/sql/challenge-store.ts';
+import type { SqlExecutor } from '#src/adapters/sql/executor.ts';
 import { appendNoting } from '#src/adapters/sql/noted-events.ts';
 import { NoticingExecutor } from '#src/adapters/sql/noticing-executor.ts';
 import { SqlSessionStore } from '#src/adapters/sql/session-store.ts';
@@ -94,7 +96,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
       events: trail.commit,
       timeoutMs: postgres.timeout,
       ...(flushAt && { lockWaitMs: LOCK_WAIT_ON_ONE }),
-      readTimeoutMs: postgres.read_timeout,
+      readTimeoutMs: postgres.timeout,
       clock,
       random,
       log,
@@ -116,11 +118,12 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
   const clocks = stack.adopt(new ClockWatch({ sql, clock, log, skewMs }), (made) => made.stop());
 
   const notices = config.notices.channel !== 'off';
-  const storeSql = notices ? new NoticingExecutor(sql) : sql;
+  const noticing = (executor: SqlExecutor) => (notices ? new NoticingExecutor(executor) : executor);
+  const storeSql = noticing(sql);
   const redis = config.redis.mode === 'off' ? undefined : stack.use(await openFront(deps));
   const dependencies = new StoreDependencies(redis ? [redis.connection, pool.breaker] : [pool.breaker]);
   const room = makeSharedRoom({
-    sessions: new SqlSessionStore(storeSql, box),
+    sessions: new SqlSessionStore(noticing(new QuickReads(sql, postgres.read_timeout)), box),
     challenges: new SqlChallengeStore(storeSql),
     front: redis?.front,
     dependencies,

@@ -197,8 +197,11 @@ const postgres = section('PostgreSQL, the central store: with it many sidecars a
   audit_url: secret('The same database with a role that may only add audit events; postgres.url if left out.'),
   tls: choice('TLS, with certificate and name verified; `off` only on loopback.', ['verify', 'off'], 'verify'),
   ca_file: text('Certificates to trust, as PEM; "" for those of the system.', ''),
-  timeout: duration('Longest wait for one unit of work.', '2s', ['50ms', '30s']),
-  read_timeout: duration('Longest wait for one read on the way of ValidateSession.', '80ms', ['10ms', '5s']),
+  timeout: duration('Longest wait for one unit of work, and for one read.', '2s', ['50ms', '30s']),
+  read_timeout: duration('Longest wait for one read of sessions, as on the way of ValidateSession.', '80ms', [
+    '10ms',
+    '5s',
+  ]),
 });
 
 const goesOn = (sensitivity: string, fallback: string) =>

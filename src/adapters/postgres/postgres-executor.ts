@@ -77,11 +77,17 @@ export class PostgresExecutor implements SqlExecutor {
     }
   }
 
-  async read(sql: string, ...params: readonly SqlValue[]): Promise<readonly Row[]> {
-    const { pool, clock, readTimeoutMs } = this.#options;
-    const deadline = clock.monotonic() + readTimeoutMs;
+  read(sql: string, ...params: readonly SqlValue[]): Promise<readonly Row[]> {
+    return this.readWithin(this.#options.readTimeoutMs, sql, ...params);
+  }
+
+  /** As `read`, for who waits no longer than this. */
+  async readWithin(timeoutMs: DurationMs, sql: string, ...params: readonly SqlValue[]): Promise<readonly Row[]> {
+    const { pool, clock } = this.#options;
+    const deadline = clock.monotonic() + timeoutMs;
+    const patienceMs = Math.min(timeoutMs / 2, PATIENCE_MS);
     for (let runs = 1; ; runs += 1) {
-      const terms = { lane: 'read', timeoutMs: deadline - clock.monotonic(), patienceMs: readTimeoutMs / 2 } as const;
+      const terms = { lane: 'read', timeoutMs: deadline - clock.monotonic(), patienceMs } as const;
       try {
         return await pool.run(terms, async (connection) => (await connection.query(sql, params)).rows);
       } catch (error) {
