@@ -42,7 +42,8 @@ export class ReadableTrail implements Pick<AuditLog, 'query' | 'after'> {
 
   async #keys(refs: () => Promise<readonly string[]>): Promise<readonly SubjectKey[]> {
     const { promise, resolve } = Promise.withResolvers<undefined>();
-    const timer = setTimeout(() => resolve(undefined), this.#options.timeoutMs);
+    // Keys that lie there after a pause of the process are read first.
+    const timer = setTimeout(() => setImmediate(resolve, undefined), this.#options.timeoutMs);
     try {
       const asked = refs().then((wanted) => this.#options.central.findByRefs(wanted));
       const keys = await Promise.race([asked, promise]);

@@ -109,7 +109,8 @@ export class TrailKeys {
 
   async #wait(name: string, realm: string, subject: string): Promise<TrailKey> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, this.#options.timeoutMs);
+    // After a pause of the process timers come before sockets: an answer that lies there by then is read first.
+    const timer = setTimeout(() => setImmediate(resolve), this.#options.timeoutMs);
     try {
       await Promise.race([this.#ask(name, realm, subject), promise]);
     } finally {
