@@ -2,11 +2,12 @@
  * Writes and flushes a trail until it is killed, by itself or from outside. Arguments: directory, scenario, and a file in
  * which it says `taken <id>` when an event is durable and `stored <chain> <sequence> <hash> <id>` for each row that is central.
  */
-import { openSync, writeFileSync, writeSync } from 'node:fs';
+import { existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { FlushTarget } from '#src/adapters/audit/contract.ts';
+import type { Backlog, FlushTarget } from '#src/adapters/audit/contract.ts';
 import { parseRecord } from '#src/adapters/audit/record.ts';
+import type { AuditMark } from '#src/adapters/local/audit-position.ts';
 import { openTestTrail, presentEvent } from './local-trail.ts';
 import { flushAll, MemoryCentral } from './memory-central.ts';
 
@@ -31,16 +32,38 @@ const take = async (subject: string) => {
   return taken;
 };
 const die = () => process.kill(process.pid, 'SIGKILL');
+/** Resolves when the next start would know of all events so far, and of so many that nobody said how they ended. */
+const marked = async (open: number) => {
+  const file = join(directory, '..', 'marked');
+  const head = await trail.audit.head();
+  for (;;) {
+    const mark: Partial<AuditMark> = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
+    if (mark.position === head && mark.open?.length === open) return;
+    await pause(5);
+  }
+};
+/** All that waits, once its last row is under a signature: only such rows leave the file. */
+const signed = async (): Promise<Backlog> => {
+  for (;;) {
+    const backlog = await trail.source.backlog(10_000);
+    if (backlog.checkpoints.at(-1)?.sequence === backlog.rows.at(-1)?.sequence) return backlog;
+    await pause(5);
+  }
+};
+const many = async (batches: number) => {
+  for (let batch = 0; batch < batches; batch += 1)
+    await trail.audit.append(Array.from({ length: 100 }, () => presentEvent('limit.hit', { subject: 'many' })));
+};
 
 if (scenario === 'open') {
   (await take('confirmed')).confirm();
   await take('open');
-  await pause(600);
+  await marked(1);
   die();
 }
 if (scenario === 'late') {
   (await take('confirmed')).confirm();
-  await pause(600);
+  await marked(0);
   await take('open');
   die();
 }
@@ -50,11 +73,13 @@ if (scenario === 'stash') {
   die();
 }
 if (scenario === 'release') {
-  for (let batch = 0; batch < 15; batch += 1)
-    await trail.audit.append(Array.from({ length: 100 }, () => presentEvent('limit.hit', { subject: 'many' })));
-  await pause(600);
+  await many(10);
+  await marked(0);
+  const backlog = await signed();
+  await many(5);
   writeFileSync(join(directory, '..', 'crash'), '');
-  await flushAll(trail.source, telling);
+  await telling.store(backlog);
+  await trail.source.flushed(backlog);
 }
 if (scenario === 'storm') {
   const client = async (subject: string) => {

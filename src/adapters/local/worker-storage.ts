@@ -10,7 +10,7 @@ import { plainStores } from '#src/adapters/sql/stores.ts';
 import { systemClock, systemRandom } from '#src/adapters/system.ts';
 import type { EventDraft } from '#src/domain/audit-event.ts';
 import type { Log } from '#src/ports/telemetry.ts';
-import { readAuditPosition } from './audit-position.ts';
+import { type AuditMark, readAuditPosition } from './audit-position.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import { LocalAuditLog } from './local-audit-log.ts';
 import type { WorkerPorts, WorkerSettings } from './protocol.ts';
@@ -26,6 +26,8 @@ export interface WorkerSeams {
   readonly onAuditCommitted?: () => void;
   /** After each step in which flushed rows left the file. */
   readonly onReleased?: () => void;
+  /** After each look at what the next start has to know, with what is durable of it. */
+  readonly onMarked?: (saved: AuditMark | undefined) => void;
 }
 
 export interface WorkerStorageOptions extends WorkerSettings {

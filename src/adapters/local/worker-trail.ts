@@ -100,6 +100,7 @@ export async function openWorkerTrail(options: WorkerStorageOptions, settings: T
     // What fails is tried again the next time.
     if (forgotten.length > 0) writer.revoke(forgotten).catch(() => {});
     mark.save(writer.mark());
+    seams.onMarked?.(mark.saved);
     release.begin();
     erased.scrub();
   };

@@ -8,7 +8,11 @@ it('says after a kill between the two commits which events have no effect, and g
   using directory = newDirectory();
   const [first, second] = [person(), person()];
   const script = fileURLToPath(new URL('../../support/crashing-process.ts', import.meta.url));
-  const child = spawnSync(process.execPath, [script, directory.path, first, second], { encoding: 'utf8' });
+  const child = spawnSync(process.execPath, [script, directory.path, first, second], {
+    encoding: 'utf8',
+    timeout: 15_000,
+    killSignal: 'SIGABRT',
+  });
   expect([child.signal, child.stderr]).toEqual(['SIGKILL', '']);
 
   const restarted = await openTestStorage(directory.path);

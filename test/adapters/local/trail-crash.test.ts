@@ -28,7 +28,11 @@ const wordsOf = (output: string, first: string) =>
 const said = () => join(directory.path, '..', 'said');
 
 function crash(scenario: string): string {
-  const child = spawnSync(process.execPath, [SCRIPT, directory.path, scenario, said()], { encoding: 'utf8' });
+  const child = spawnSync(process.execPath, [SCRIPT, directory.path, scenario, said()], {
+    encoding: 'utf8',
+    timeout: 15_000,
+    killSignal: 'SIGABRT',
+  });
   expect([child.signal, child.stderr]).toEqual(['SIGKILL', '']);
   return readFileSync(said(), 'utf8');
 }
