@@ -1,5 +1,6 @@
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { Client } from 'pg';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type PostgresServer, startPostgres } from '../../scripts/servers/postgres.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { losingCommits } from '../support/tcp-proxy-commit.ts';
@@ -11,8 +12,8 @@ beforeAll(async () => {
 });
 afterAll(() => postgres[Symbol.asyncDispose]());
 
-async function clientOf(proxy: TcpProxy): Promise<Client> {
-  const client = new Client({ connectionString: proxy.inFrontOf(postgres.url()), query_timeout: 300 });
+async function clientOf(proxy: TcpProxy, timeoutMs = 20_000): Promise<Client> {
+  const client = new Client({ connectionString: proxy.inFrontOf(postgres.url()), query_timeout: timeoutMs });
   client.on('error', () => {});
   await client.connect();
   return client;
@@ -46,7 +47,7 @@ describe('the proxy', () => {
 
   it('hangs, old connections and new, and delivers afterwards', async () => {
     await using proxy = await TcpProxy.start(postgres.port);
-    const client = await clientOf(proxy);
+    const client = await clientOf(proxy, 300);
     proxy.hang();
     await expect(answer(client)).rejects.toThrow('timeout');
     const late = clientOf(proxy);
@@ -67,9 +68,30 @@ describe('the proxy', () => {
     await client.end();
   });
 
+  it('keeps the order when the delay ends while something is on its way', async () => {
+    const heard: string[] = [];
+    const server = createServer((socket) => {
+      socket.on('data', (chunk) => heard.push(String(chunk)));
+      socket.on('error', () => {});
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    await using proxy = await TcpProxy.start((server.address() as AddressInfo).port);
+    const client = connect(proxy.port, '127.0.0.1');
+    client.on('error', () => {});
+    proxy.delay(300);
+    client.write('first ');
+    await vi.waitUntil(() => proxy.onTheirWay > 0, { timeout: 10_000 });
+    proxy.delay(0);
+    client.write('second');
+    await vi.waitUntil(() => heard.join('').length === 12, { timeout: 10_000 });
+    expect(heard.join('')).toBe('first second');
+    client.destroy();
+    server.close();
+  });
+
   it('lets a server vanish without a word', async () => {
     await using proxy = await TcpProxy.start(postgres.port);
-    const client = await clientOf(proxy);
+    const client = await clientOf(proxy, 300);
     proxy.halfOpen();
     await postgres.query(
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'",

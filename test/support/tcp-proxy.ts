@@ -10,7 +10,47 @@ export type Watcher = (chunk: Buffer) => Verdict;
 interface Pair {
   readonly client: Socket;
   readonly server: Socket;
-  readonly timers: Set<NodeJS.Timeout>;
+  readonly toClient: Way;
+  readonly toServer: Way;
+}
+
+/** One direction of a connection: what is on its way arrives in order, also when the delay is changed meanwhile. */
+class Way {
+  readonly #waiting: { readonly at: number; readonly arrive: () => void }[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  send(delayMs: number, arrive: () => void): void {
+    if (delayMs === 0 && this.#waiting.length === 0) {
+      arrive();
+      return;
+    }
+    this.#waiting.push({ at: performance.now() + delayMs, arrive });
+    if (this.#waiting.length === 1) this.#arm();
+  }
+
+  get size(): number {
+    return this.#waiting.length;
+  }
+
+  /** What is on its way is lost. */
+  cut(): void {
+    clearTimeout(this.#timer);
+    this.#waiting.length = 0;
+  }
+
+  #arm(): void {
+    clearTimeout(this.#timer);
+    const [first] = this.#waiting;
+    if (!first) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#waiting.shift();
+        first.arrive();
+        this.#arm();
+      },
+      Math.max(0, first.at - performance.now()),
+    );
+  }
 }
 
 /**
@@ -70,6 +110,11 @@ export class TcpProxy {
     return this.#accepted;
   }
 
+  /** How much of what was sent is still delayed, in pieces. */
+  get onTheirWay(): number {
+    return [...this.#pairs].reduce((sum, { toClient, toServer }) => sum + toClient.size + toServer.size, 0);
+  }
+
   /** Resets all connections; new ones are welcome. */
   cutAll(): void {
     for (const pair of [...this.#pairs]) this.#cut(pair);
@@ -117,19 +162,20 @@ export class TcpProxy {
     }
     this.#accepted += 1;
     const server = connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
-    const pair: Pair = { client, server, timers: new Set() };
+    const pair: Pair = { client, server, toClient: new Way(), toServer: new Way() };
+    const { toClient, toServer } = pair;
     this.#pairs.add(pair);
     const watcher = this.#watch?.();
-    client.on('data', (chunk) => this.#later(pair, () => server.write(chunk)));
+    client.on('data', (chunk) => toServer.send(this.#delayMs, () => server.write(chunk)));
     server.on('data', (chunk: Buffer) => {
       if (this.#halfOpen) return;
       if (watcher?.(chunk) === 'cut') this.#cut(pair);
-      else this.#later(pair, () => client.write(chunk));
+      else toClient.send(this.#delayMs, () => client.write(chunk));
     });
-    client.on('end', () => this.#later(pair, () => server.end()));
+    client.on('end', () => toServer.send(this.#delayMs, () => server.end()));
     client.on('close', () => this.#cut(pair));
     server.on('end', () => {
-      if (!this.#halfOpen) this.#later(pair, () => client.end());
+      if (!this.#halfOpen) toClient.send(this.#delayMs, () => client.end());
     });
     server.on('error', () => {
       if (!this.#halfOpen) this.#cut(pair);
@@ -140,22 +186,9 @@ export class TcpProxy {
     if (this.#hanging) pauseBoth(client, server);
   }
 
-  /** In order: timers of one length fire as they were set. */
-  #later(pair: Pair, act: () => void): void {
-    if (this.#delayMs === 0 && pair.timers.size === 0) {
-      act();
-      return;
-    }
-    const timer = setTimeout(() => {
-      pair.timers.delete(timer);
-      act();
-    }, this.#delayMs);
-    pair.timers.add(timer);
-  }
-
   #cut(pair: Pair): void {
     this.#pairs.delete(pair);
-    for (const timer of pair.timers) clearTimeout(timer);
+    for (const way of [pair.toClient, pair.toServer]) way.cut();
     for (const socket of [pair.client, pair.server]) if (!socket.destroyed) socket.resetAndDestroy();
   }
 }
