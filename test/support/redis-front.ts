@@ -22,6 +22,12 @@ export interface Front {
   readonly news: News;
 }
 
+/**
+ * A time-out for tests that are not about time: a server that stands still for a moment is none of their business. News
+ * are given as long with `keepaliveMs`.
+ */
+export const PATIENT_MS = 5_000;
+
 /** What the contract suites run over. */
 export interface FrontFixture {
   /** One more sidecar before the same store, with the same keys; serves `realms`. */
@@ -41,6 +47,8 @@ export interface RedisFrontOptions {
   readonly failures?: number;
   readonly maxEnds?: number;
   readonly maxInFlight?: number;
+  /** The product's if left out. */
+  readonly keepaliveMs?: number;
   readonly random?: Random;
   readonly clock?: Clock;
 }
@@ -79,7 +87,7 @@ export class RedisFront implements Front {
 
   constructor(target: RedisTarget, options: RedisFrontOptions = {}) {
     const { prefix = 'sallyport', ring = RING, realms = [REALM], failures = 3, random = systemRandom } = options;
-    const { maxEnds, maxInFlight, clock = sampleClock } = options;
+    const { maxEnds, maxInFlight, keepaliveMs, clock = sampleClock } = options;
     const box = new AesGcmSecretBox({ ring, random });
     const keys = new RedisKeys({ prefix, digest: new HmacKeyedDigest({ ring }) });
     const bound = maxInFlight === undefined ? {} : { maxInFlight };
@@ -95,7 +103,11 @@ export class RedisFront implements Front {
     const onMalformed = () => {
       this.malformed += 1;
     };
-    this.news = new RedisNews({ connection, keys, box, realms, onMalformed, clock, random, log: this.log });
+    const pulse = keepaliveMs === undefined ? {} : { keepaliveMs };
+    this.news = new RedisNews({
+      ...{ connection, keys, box, realms, onMalformed, clock, random, log: this.log },
+      ...pulse,
+    });
   }
 
   static async start(target: RedisTarget, options: RedisFrontOptions = {}): Promise<RedisFront> {
@@ -116,7 +128,7 @@ export function frontFixture(target: RedisTarget, stop: () => Promise<void>): Fr
   const fronts: RedisFront[] = [];
   return {
     async sidecar(realms = [REALM]) {
-      const front = await RedisFront.start(target, { realms });
+      const front = await RedisFront.start(target, { realms, keepaliveMs: PATIENT_MS });
       fronts.push(front);
       return front;
     },

@@ -4,7 +4,7 @@ import type { RedisTarget } from '#src/adapters/redis/client-options.ts';
 import { freePort } from '../../../scripts/servers/free-port.ts';
 import { type RedisOptions, type RedisServer, startRedis } from '../../../scripts/servers/redis.ts';
 import { eventually } from '../../support/eventually.ts';
-import { RedisFront, targetOf } from '../../support/redis-front.ts';
+import { PATIENT_MS, RedisFront, targetOf } from '../../support/redis-front.ts';
 import { challengeOf, eventOf, id, person, REALM, sessionOf, T0 } from '../../support/store-samples.ts';
 
 /** All that a sidecar needs, as docs and operators may copy it. */
@@ -16,10 +16,14 @@ const PASSWORD = 'correct-horse-battery';
 let open: AsyncDisposableStack | undefined;
 afterEach(() => open?.disposeAsync());
 
+/** Nothing here is about time. */
+const start = (fields: Partial<RedisTarget> & { readonly at: readonly string[] }) =>
+  RedisFront.start(targetOf({ timeoutMs: PATIENT_MS, ...fields }), { keepaliveMs: PATIENT_MS });
+
 async function begin(options: RedisOptions, fields: (redis: RedisServer) => Partial<RedisTarget>) {
   open = new AsyncDisposableStack();
   const redis = open.use(await startRedis(options));
-  const front = open.use(await RedisFront.start(targetOf({ at: [redis.address], timeoutMs: 200, ...fields(redis) })));
+  const front = open.use(await start({ at: [redis.address], ...fields(redis) }));
   return { redis, front };
 }
 
@@ -111,7 +115,7 @@ describe('TLS to Redis', () => {
       tls: { ca: text(certificates?.otherCaFile) },
     }));
     await expectAway(front, /UNABLE_TO_VERIFY|SELF_SIGNED|UNABLE_TO_GET/);
-    const other = open?.use(await RedisFront.start(targetOf({ at: [redis.address], tls: {} })));
+    const other = open?.use(await start({ at: [redis.address], tls: {} }));
     if (other) await expectAway(other, /UNABLE_TO_VERIFY|SELF_SIGNED|UNABLE_TO_GET/);
   });
 
@@ -131,11 +135,11 @@ describe('TLS to Redis', () => {
       async () => (await redis.cli('CLUSTER', 'INFO')).includes('cluster_state:ok'),
       10_000,
     );
-    const at = { mode: 'cluster' as const, at: [redis.address], timeoutMs: 200 };
-    const front = open.use(await RedisFront.start(targetOf({ ...at, tls: { ca: text(redis.certificates?.caFile) } })));
+    const at = { mode: 'cluster' as const, at: [redis.address] };
+    const front = open.use(await start({ ...at, tls: { ca: text(redis.certificates?.caFile) } }));
     await useAll(front);
     const wrong = { ca: text(redis.certificates?.otherCaFile) };
-    const other = open.use(await RedisFront.start(targetOf({ ...at, tls: wrong })));
+    const other = open.use(await start({ ...at, tls: wrong }));
     expect([other.connection.state.up, other.news.connected]).toEqual([false, false]);
   }, 40_000);
 
@@ -157,13 +161,13 @@ describe('TLS to Redis', () => {
         ],
       }),
     );
-    const at = { mode: 'sentinel' as const, at: [sentinel.address], timeoutMs: 200, password: PASSWORD };
+    const at = { mode: 'sentinel' as const, at: [sentinel.address], password: PASSWORD };
     const trusted = { ca: text(certificates?.caFile) };
-    const front = open.use(await RedisFront.start(targetOf({ ...at, sentinelPassword: 'another', tls: trusted })));
+    const front = open.use(await start({ ...at, sentinelPassword: 'another', tls: trusted }));
     await useAll(front);
     const wrong = { sentinelPassword: 'another', tls: { ca: text(certificates?.otherCaFile) } };
     for (const fields of [wrong, { sentinelPassword: PASSWORD, tls: trusted }]) {
-      const other = open.use(await RedisFront.start(targetOf({ ...at, ...fields })));
+      const other = open.use(await start({ ...at, ...fields }));
       expect([other.connection.state.up, other.news.connected]).toEqual([false, false]);
       expect(other.log.lines.join()).not.toContain(PASSWORD);
     }

@@ -5,7 +5,7 @@ import { type RedisServer, startRedis } from '../../../scripts/servers/redis.ts'
 import { startRedisCluster } from '../../../scripts/servers/redis-cluster.ts';
 import { startSentinel } from '../../../scripts/servers/redis-sentinel.ts';
 import { eventually } from '../../support/eventually.ts';
-import { RedisFront, targetOf } from '../../support/redis-front.ts';
+import { PATIENT_MS, RedisFront, targetOf } from '../../support/redis-front.ts';
 import { challengeOf, eventOf, id, person, REALM, sessionOf, T0 } from '../../support/store-samples.ts';
 
 const page = readFileSync(new URL('../../../docs/shared-state.md', import.meta.url), 'utf8');
@@ -20,9 +20,13 @@ async function admit(servers: readonly RedisServer[], rules: readonly string[]):
     await server.cli('ACL', 'SETUSER', LOGIN.username, 'on', `>${LOGIN.password}`, ...rules);
 }
 
+/** Nothing here is about time. */
+const start = (target: Partial<RedisTarget> & { readonly at: readonly string[] }) =>
+  RedisFront.start(targetOf({ timeoutMs: PATIENT_MS, ...LOGIN, ...target }), { keepaliveMs: PATIENT_MS });
+
 /** What a sidecar does all day, and that no server has refused any of it. */
-async function expectEnough(servers: readonly RedisServer[], target: Partial<RedisTarget> & { at: readonly string[] }) {
-  await using front = await RedisFront.start(targetOf({ timeoutMs: 300, ...LOGIN, ...target }));
+async function expectEnough(servers: readonly RedisServer[], target: Parameters<typeof start>[0]) {
+  await using front = await start(target);
   await eventually('connected', () => front.news.connected);
   for (let nth = 0; nth < 10; nth += 1) {
     const session = sessionOf();
@@ -63,7 +67,7 @@ describe('the rights that the guide gives to the user of the sidecars are enough
     await admit(redis.nodes, [...LEAST, ...CLUSTER]);
     const target = { mode: 'cluster' as const, at: redis.addresses };
     await expectEnough(redis.nodes, target);
-    await using front = await RedisFront.start(targetOf({ timeoutMs: 300, ...LOGIN, ...target }));
+    await using front = await start(target);
     const session = sessionOf();
     await front.sessions.put({ session, position: 1, mark: 1 });
     const slot = await redis.slotOf(front.keys.session(REALM, session.tokenDigest));

@@ -5,7 +5,7 @@ import { systemRandom } from '#src/adapters/system.ts';
 import type { Challenge } from '#src/domain/challenge.ts';
 import { type RedisServer, startRedis } from '../../../scripts/servers/redis.ts';
 import { eventually } from '../../support/eventually.ts';
-import { RedisFront, type RedisFrontOptions, targetOf } from '../../support/redis-front.ts';
+import { PATIENT_MS, RedisFront, type RedisFrontOptions, targetOf } from '../../support/redis-front.ts';
 import { challengeOf, eventOf, id, person, REALM, sessionOf, T0 } from '../../support/store-samples.ts';
 
 describe('somebody else on the same Redis', () => {
@@ -13,7 +13,11 @@ describe('somebody else on the same Redis', () => {
   let front: RedisFront;
   /** The one who may do everything in Redis, and has no key. */
   let intruder: Redis;
-  const start = (options: RedisFrontOptions = {}) => RedisFront.start(targetOf({ at: [redis.address] }), options);
+  const start = (options: RedisFrontOptions = {}) =>
+    RedisFront.start(targetOf({ at: [redis.address], timeoutMs: PATIENT_MS }), {
+      keepaliveMs: PATIENT_MS,
+      ...options,
+    });
   beforeAll(async () => {
     redis = await startRedis();
     front = await start();

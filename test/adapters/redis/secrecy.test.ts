@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { findProgram } from '../../../scripts/servers/binaries.ts';
 import { type RedisServer, startRedis } from '../../../scripts/servers/redis.ts';
 import { eventually } from '../../support/eventually.ts';
-import { RedisFront, targetOf } from '../../support/redis-front.ts';
+import { PATIENT_MS, RedisFront, targetOf } from '../../support/redis-front.ts';
 import { challengeOf, digest, eventOf, id, REALM, sessionOf, T0 } from '../../support/store-samples.ts';
 
 const PASSWORD = 'planted-password';
@@ -82,9 +82,12 @@ describe('what leaves for Redis', () => {
     using watched = monitor(redis);
     await eventually('watching', () => watched.text.includes('OK'));
     using traced = traces();
-    using front = await RedisFront.start(targetOf({ at: [redis.address], password: PASSWORD }));
+    using front = await RedisFront.start(targetOf({ at: [redis.address], password: PASSWORD, timeoutMs: PATIENT_MS }), {
+      keepaliveMs: PATIENT_MS,
+    });
     await useAll(front);
-    await redis.cli('PING');
+    await redis.cli('ECHO', 'that was all');
+    await eventually('all of it printed', () => watched.text.includes('that was all'));
     const dump = readFileSync(await redis.snapshot(), 'latin1');
     const keys = await redis.cli('KEYS', '*');
     await redis.cli('CONFIG', 'SET', 'requirepass', 'another');

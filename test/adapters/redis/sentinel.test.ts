@@ -14,9 +14,10 @@ const writes = (front: RedisFront, position: number) =>
 describe('Redis under Sentinels', () => {
   it('takes writes and tells news again after a failover, without anybody doing anything', async () => {
     await using redis = await startSentinel({ downAfterMs: 500 });
-    const target = targetOf({ mode: 'sentinel', at: redis.addresses });
-    using front = await RedisFront.start(target);
-    using other = await RedisFront.start(target);
+    const start = () =>
+      RedisFront.start(targetOf({ mode: 'sentinel', at: redis.addresses, timeoutMs: 1_000 }), { keepaliveMs: 1_000 });
+    using front = await start();
+    using other = await start();
     const challenge = challengeOf();
     const told: string[] = [];
     await front.news.followChallenge(challenge.id, ({ id }) => told.push(id));
@@ -38,10 +39,11 @@ describe('Redis under Sentinels', () => {
 
   it('leaves a master that froze for the one that took its place', async () => {
     await using redis = await startSentinel({ downAfterMs: 500 });
-    using front = await RedisFront.start(targetOf({ mode: 'sentinel', at: redis.addresses }));
+    // Longer than a hitch, since no write may fail in the end.
+    using front = await RedisFront.start(targetOf({ mode: 'sentinel', at: redis.addresses, timeoutMs: 1_000 }));
     const old = await redis.master();
     await old.freeze();
-    await eventually('away', async () => !(await writes(front, 1)) && !front.connection.state.up, 2_000);
+    await eventually('away', async () => !(await writes(front, 1)) && !front.connection.state.up, 10_000);
     await redis.failedOverFrom(old);
     await eventually('writes', () => writes(front, 2), 5_000);
     await eventually('news', () => front.news.connected, 5_000);

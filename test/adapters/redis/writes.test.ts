@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { type RedisServer, startRedis } from '../../../scripts/servers/redis.ts';
-import { RedisFront, targetOf } from '../../support/redis-front.ts';
+import { PATIENT_MS, RedisFront, targetOf } from '../../support/redis-front.ts';
 import { digest, REALM } from '../../support/store-samples.ts';
 
 const AT_ONCE = 200;
@@ -13,7 +13,7 @@ async function readsOf(redis: RedisServer): Promise<number> {
 
 it('what is sent within one turn of the event loop reaches the server in a few writes', async () => {
   await using redis = await startRedis();
-  using front = await RedisFront.start(targetOf({ at: [redis.address], timeoutMs: 1_000 }));
+  using front = await RedisFront.start(targetOf({ at: [redis.address], timeoutMs: PATIENT_MS }));
   const before = await readsOf(redis);
   const found = await Promise.all(Array.from({ length: AT_ONCE }, () => front.sessions.find(REALM, digest())));
   expect(found).toHaveLength(AT_ONCE);
