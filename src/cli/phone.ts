@@ -4,8 +4,8 @@ import { codeAt, seedOfManualKey, stepAt } from '#src/domain/totp.ts';
 export class Phone {
   readonly #seed: Uint8Array;
   readonly #ask: ((question: string) => Promise<string>) | undefined;
-  /** A step before the current one is still accepted, so that the demo need not wait between codes. */
-  #nextStep = stepAt(Date.now()) - 1;
+  /** A step after the current one is accepted already, so that the demo need not wait between codes. */
+  #nextStep = stepAt(Date.now());
 
   constructor(manualKey: string, ask: ((question: string) => Promise<string>) | undefined) {
     this.#seed = seedOfManualKey(manualKey);
