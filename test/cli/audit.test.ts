@@ -10,6 +10,7 @@ import { AesGcmSecretBox } from '#src/adapters/secrets/secret-box.ts';
 import { systemClock } from '#src/adapters/system.ts';
 import { FAULT_EXIT } from '#src/cli/audit-faults.ts';
 import { run } from '#src/cli/program.ts';
+import type { EventDraft } from '#src/domain/audit-event.ts';
 import { AuditReader } from '#src/services/audit-reader.ts';
 import { PageTokens } from '#src/services/page-tokens.ts';
 import { auditHandlers } from '#src/transport/handlers/audit.ts';
@@ -203,16 +204,43 @@ describe('sallyport audit tail', () => {
   it('follows the file until a signal comes', async () => {
     const bench = written();
     const file = bench.open();
+    const add = (...drafts: readonly EventDraft[]) => {
+      file.stage(drafts);
+      file.commit();
+    };
+    add(bench.draft({ type: 'session.created' }), bench.draft({ type: 'session.created' }));
     const io = new RecordingIo({});
-    const done = run(['audit', 'tail', '--data-dir', bench.folder, '-n', '0', '--json', '--type', 'session.*'], io);
-    await sleep(300);
-    file.stage([bench.draft(), bench.draft({ type: 'session.created', facts: { cap: '5' } })]);
-    file.commit();
+    const done = run(['audit', 'tail', '--data-dir', bench.folder, '-n', '1', '--json', '--type', 'session.*'], io);
+    const printed = () => io.stdout.trimEnd().split('\n');
+    // The first line is of before; where to go on from was looked up by then.
     await waitFor(() => io.stdout !== '');
-    expect(JSON.parse(io.stdout)).toMatchObject({ type: 'session.created', sequence: 33, facts: { cap: '5' } });
+    add(bench.draft(), bench.draft({ type: 'session.ended', facts: { cap: '5' } }));
+    await waitFor(() => printed().length === 2);
+    expect(printed().map((line) => JSON.parse(line))).toMatchObject([
+      { type: 'session.created', sequence: 33 },
+      { type: 'session.ended', sequence: 35, facts: { cap: '5' } },
+    ]);
     io.signal('SIGINT');
     expect(await done).toBe(0);
     expect(io.listeners).toBe(0);
+    file.close();
+  });
+
+  it('follows from the end when nothing of before is asked for', async () => {
+    const bench = written();
+    const file = bench.open();
+    const io = new RecordingIo({});
+    const done = run(['audit', 'tail', '--data-dir', bench.folder, '-n', '0', '--json'], io);
+    // When it has begun to follow cannot be seen; from then on it prints what comes.
+    await waitFor(() => {
+      file.stage([bench.draft({ type: 'session.created' })]);
+      file.commit();
+      return io.stdout !== '';
+    });
+    io.signal('SIGINT');
+    expect(await done).toBe(0);
+    expect(JSON.parse(io.stdout.split('\n')[0] ?? '')).toMatchObject({ type: 'session.created' });
+    expect(io.stdout).not.toContain('challenge.approved');
     file.close();
   });
 
