@@ -12,6 +12,7 @@ import type { PushKey } from '#src/ports/push-key-store.ts';
 import type { PushSubscription } from '#src/ports/senders.ts';
 import { type Certificates, makeCertificates } from '../../../scripts/servers/certificates.ts';
 import { PushServiceStandIn } from '../../support/push-service-stand-in.ts';
+import { took } from '../../support/running-time.ts';
 
 const SUBJECT = 'mailto:security@example.com';
 let folder: string;
@@ -53,7 +54,7 @@ function senderWith(over: Partial<WebPushOptions> = {}): WebPushSender {
     hosts: ['localhost'],
     allowPrivateHosts: true,
     ca: readFileSync(certificates.caFile, 'utf8'),
-    timeoutMs: 2_000,
+    timeoutMs: 10_000,
     ...over,
   });
   senders.push(sender);
@@ -131,10 +132,10 @@ describe('what the service says', () => {
     const at = service.subscribe();
     service.next({ status: 429, headers: { 'retry-after': '7' } });
     expect(await send(senderWith(), at)).toMatchObject({ outcome: 'retry', afterMs: 7_000 });
-    service.next({ status: 503, headers: { 'retry-after': new Date(Date.now() + 20_000).toUTCString() } });
+    service.next({ status: 503, headers: { 'retry-after': new Date(Date.now() + 100_000).toUTCString() } });
     const dated = await send(senderWith(), at);
-    expect('afterMs' in dated && dated.afterMs).toBeGreaterThan(15_000);
-    expect('afterMs' in dated && dated.afterMs).toBeLessThanOrEqual(20_000);
+    expect('afterMs' in dated && dated.afterMs).toBeGreaterThan(80_000);
+    expect('afterMs' in dated && dated.afterMs).toBeLessThanOrEqual(100_000);
     service.next({ status: 429, headers: { 'retry-after': 'soon' } });
     expect(await send(senderWith(), at)).toMatchObject({ outcome: 'retry', afterMs: undefined });
   });
@@ -151,12 +152,15 @@ describe('what the service says', () => {
   });
 
   it('silence ends at the time-out, and so does an answer that comes byte by byte', async () => {
-    const sender = senderWith({ timeoutMs: 300 });
+    // Enough for a handshake on a machine that is held up: before it, nothing is surely sent.
+    const sender = senderWith({ timeoutMs: 1_000 });
     for (const trouble of ['hang', 'trickle'] as const) {
       service.next(trouble);
-      const begun = performance.now();
-      expect(await send(sender, service.subscribe())).toEqual({ outcome: 'unknown', reason: 'NO_ANSWER' });
-      expect(performance.now() - begun).toBeLessThan(900);
+      const subscription = service.subscribe();
+      const { ms } = await took(async () =>
+        expect(await send(sender, subscription)).toEqual({ outcome: 'unknown', reason: 'NO_ANSWER' }),
+      );
+      expect(ms).toBeLessThan(1_600);
     }
   });
 
@@ -176,9 +180,9 @@ describe('what the service says', () => {
 
   it('a body that comes drop by drop is not waited for', async () => {
     service.next('drip');
-    const sender = senderWith({ timeoutMs: 300 });
+    const sender = senderWith({ timeoutMs: 2_000 });
     expect(await send(sender, service.subscribe())).toMatchObject({ outcome: 'accepted' });
-    await expect.poll(() => service.openConnections, { timeout: 5_000 }).toBe(0);
+    await expect.poll(() => service.openConnections, { timeout: 10_000 }).toBe(0);
   });
 });
 
@@ -259,10 +263,11 @@ describe('whom it speaks to', () => {
       timeoutMs: 200,
       resolve: () => new Promise(() => {}),
     });
-    const begun = performance.now();
-    const result = await send(sender, { ...service.subscribe(), endpoint: 'https://push.example.com/x' });
-    expect(result).toMatchObject({ outcome: 'retry', reason: 'PROVIDER_DOWN' });
-    expect(performance.now() - begun).toBeLessThan(800);
+    const { ms } = await took(async () => {
+      const result = await send(sender, { ...service.subscribe(), endpoint: 'https://push.example.com/x' });
+      expect(result).toMatchObject({ outcome: 'retry', reason: 'PROVIDER_DOWN' });
+    });
+    expect(ms).toBeLessThan(800);
   });
 });
 
