@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Health } from '#src/gen/health/v1/health_pb.js';
 import type { Mounted } from '#src/transport/call.ts';
+import { ManualClock } from '../support/clock.ts';
 import { Served, type ServedOptions } from '../support/transport.ts';
 
 const VALIDATE = '/sallyport.v1.SessionService/ValidateSession';
@@ -12,7 +13,8 @@ const health: Mounted = {
 };
 
 function pipelineOf(options: ServedOptions = {}) {
-  const served = new Served({ mounted: [health], ...options });
+  // Milliseconds of a real clock have fractions, and adding to them rounds.
+  const served = new Served({ mounted: [health], clock: new ManualClock(), ...options });
   const { pipeline, listener, endpoints } = served;
   const admit = (procedure: string, timeoutMs?: number) => {
     const endpoint = endpoints.get(procedure);
