@@ -207,10 +207,12 @@ describe('Connect over HTTP/1.1', () => {
   });
 
   it('tells the handler when the caller goes away', async () => {
+    const waits = Promise.withResolvers<void>();
     const ended = Promise.withResolvers<string | undefined>();
     const { url, served, close } = await serve({
       handlers: {
         [CREATE]: async (_request, call: CallContext) => {
+          waits.resolve();
           await abort(call);
           ended.resolve(call.ended);
           return {};
@@ -224,8 +226,7 @@ describe('Connect over HTTP/1.1', () => {
       body: '{"subject":"a"}',
       signal: controller.signal,
     }).catch(() => {});
-    await until(() => served.pipeline.liveCalls === 1);
-    await sleep(20);
+    await waits.promise;
     controller.abort();
     await call;
     expect(await ended.promise).toBe('cancelled');
@@ -265,7 +266,7 @@ describe('Connect over HTTP/1.1', () => {
     const reader = response.body?.getReader();
     expect(Buffer.from((await reader?.read())?.value ?? []).toString()).toContain('first');
     expect(served.metrics.streams).toBe(1);
-    const drained = server.drain(2_000);
+    const drained = server.drain(15_000);
     let rest = '';
     for (let part = await reader?.read(); part && !part.done; part = await reader?.read())
       rest += Buffer.from(part.value);

@@ -12,6 +12,8 @@ const VERIFY = 'sallyport.v1.ChallengeService/VerifyChallenge';
 const WATCH = 'sallyport.v1.SessionService/WatchRevocations';
 const { watchRevocations } = SessionService.method;
 const { verifyChallenge } = ChallengeService.method;
+/** A grace that nothing here comes to the end of. */
+const PATIENCE_MS = 15_000;
 
 async function serve(options: ServedOptions = {}) {
   const { served, server, address } = await serveGrpc(options);
@@ -185,7 +187,7 @@ describe('streams over gRPC', () => {
 
   it('with a first message stay open without more', async () => {
     const { raw, served, close } = await serve({
-      limits: { firstMessageMs: 50 },
+      limits: { firstMessageMs: 500 },
       handlers: {
         [VERIFY]: async function* (requests: AsyncIterable<unknown>) {
           for await (const _ of requests) yield heartbeat;
@@ -194,7 +196,7 @@ describe('streams over gRPC', () => {
     });
     const stream = raw.open(VERIFY);
     stream.write(frame(toBinary(VerifyChallengeRequestSchema, create(VerifyChallengeRequestSchema, resend()))));
-    await sleep(200);
+    await sleep(1_200);
     expect(served.metrics.streams).toBe(1);
     stream.end();
     expect(await answer(stream)).toMatchObject({ code: 0 });
@@ -282,11 +284,13 @@ describe('streams over gRPC', () => {
   });
 
   it('are told to end at shutdown, and may say a last word', async () => {
-    const { client, server, served, close } = await serve({
+    const waits = Promise.withResolvers<void>();
+    const { client, server, close } = await serve({
       handlers: {
         [VERIFY]: async function* (requests: AsyncIterable<unknown>, call: CallContext) {
           void requests;
           yield heartbeat;
+          waits.resolve();
           await abort(call);
           if (call.ended === 'shutdown') yield { event: { case: 'interrupted', value: { challengeId: 'chl_1' } } };
         },
@@ -295,9 +299,8 @@ describe('streams over gRPC', () => {
     const stream = client.bidi(verifyChallenge);
     const messages = all(stream);
     stream.write(resend());
-    await until(() => served.metrics.streams === 1);
-    await sleep(20);
-    const drained = server.drain(2_000);
+    await waits.promise;
+    const drained = server.drain(PATIENCE_MS);
     const { messages: seen, error } = await messages;
     expect(error).toBeUndefined();
     expect(seen.map((one) => (one as { event: { case: string } }).event.case)).toEqual(['heartbeat', 'interrupted']);
@@ -306,19 +309,20 @@ describe('streams over gRPC', () => {
   });
 
   it('that do not end at shutdown are ended for them', async () => {
-    const { client, server, served, close } = await serve({
+    const waits = Promise.withResolvers<void>();
+    const { client, server, close } = await serve({
       limits: { shutdownGraceMs: 100 },
       handlers: {
         [WATCH]: async function* () {
           yield { cursor: '1' };
+          waits.resolve();
           await new Promise(() => {});
         },
       },
     });
     const outcome = all(client.serverStream(watchRevocations, {}));
-    await until(() => served.metrics.streams === 1);
-    await sleep(20);
-    expect(await server.drain(2_000)).toBe(true);
+    await waits.promise;
+    expect(await server.drain(PATIENCE_MS)).toBe(true);
     expect((await outcome).error).toMatchObject({ code: 14, reason: 'SHUTTING_DOWN' });
     await close();
   });
