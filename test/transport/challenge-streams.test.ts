@@ -147,16 +147,19 @@ const started = async (options: WorldOptions = {}) => {
   world.expiry.start();
   const one = await read(world);
   one.outgoing.send(START);
-  await vi.waitFor(() => expect(one.received).not.toHaveLength(0));
+  await soon(() => expect(one.received).not.toHaveLength(0));
   await rest();
   const first = one.received[0]?.event;
   if (first?.case !== 'challenge') throw new Error('the challenge comes first');
   return { world, ...one, challengeId: first.value.id ?? '' };
 };
 
-/** Waits for the last message; signing it happens on another thread. */
+/** Until it holds. What signs does so on another thread, which may take a while on a busy machine. */
+const soon = (check: () => void) => vi.waitFor(check, { timeout: 15_000, interval: 5 });
+
+/** Waits for the last message; it is signed on another thread. */
 const finish = ({ cases, state }: Pick<ReturnType<typeof openStream>, 'cases' | 'state'>) =>
-  vi.waitFor(() => expect([cases().at(-1), state.done]).toEqual(['finished', true]));
+  soon(() => expect([cases().at(-1), state.done]).toEqual(['finished', true]));
 
 /** Lets everything that is under way come to rest. */
 async function rest() {
@@ -170,12 +173,12 @@ describe('a VerifyChallenge stream', () => {
     const { challenge } = await world.challenges.open(APP, openCommand({ sensitivity: 'sensitive', method: 'sms' }));
     const one = await read(world);
     one.outgoing.send(resume(challenge.id));
-    await vi.waitFor(() => expect(one.received).toHaveLength(1));
+    await soon(() => expect(one.received).toHaveLength(1));
     const delivery = { id: 'dlv_1', method: 'sms', factorId: 'fac_sms', resendable: true, at: 1_500 } as const;
     await world.deliveries.note(challenge, { ...delivery, status: 'QUEUED', reason: '' });
-    await vi.waitFor(() => expect(one.received).toHaveLength(2));
+    await soon(() => expect(one.received).toHaveLength(2));
     await world.deliveries.note(challenge, { ...delivery, status: 'FAILED', reason: 'PROVIDER_DOWN' });
-    await vi.waitFor(() => expect(one.received).toHaveLength(3));
+    await soon(() => expect(one.received).toHaveLength(3));
     expect(one.received.at(-1)).toMatchObject({
       event: {
         case: 'challenge',
@@ -194,7 +197,7 @@ describe('a VerifyChallenge stream', () => {
     const one = await read(world);
     const login = { subject: 'ann', purpose: ChallengePurpose.LOGIN, trustedDeviceToken: 'old' };
     one.outgoing.send({ command: { case: 'start', value: login } });
-    await vi.waitFor(() => expect(one.state.done).toBe(true));
+    await soon(() => expect(one.state.done).toBe(true));
     expect(one.state.error).toMatchObject({ reason: 'FIELD_INVALID' });
     expect(world.devices.asked).toEqual([]);
     expect(world.state.challenges.size).toBe(0);
@@ -476,7 +479,7 @@ describe('WatchChallenge', () => {
     await rest();
     expect(theirs.state.error).toMatchObject({ reason: 'CHALLENGE_NOT_FOUND' });
     await world.verification.answer(APP, { ...refOf(challenge), proof: totp('right-1'), requestId: '' });
-    await vi.waitFor(() => expect(mine.received).toEqual(['challenge', 'finished']));
+    await soon(() => expect(mine.received).toEqual(['challenge', 'finished']));
   });
 
   it('shows the portal no difference between a locked person and one who keeps guessing', async () => {

@@ -20,7 +20,7 @@ const URI = totpKeyUri({
 
 const open: QrRenderer[] = [];
 function renderer(options: Partial<ConstructorParameters<typeof QrRenderer>[0]> = {}): QrRenderer {
-  const made = new QrRenderer({ clock: systemClock, ...options });
+  const made = new QrRenderer({ clock: systemClock, timeoutMs: 15_000, ...options });
   open.push(made);
   return made;
 }

@@ -20,7 +20,8 @@ import { APP, FactorWorld, REALM } from '../../support/factor-world.ts';
 import { modulesOfSvg, modulesOfTerminal, pictureOf, readQr } from '../../support/qr-reader.ts';
 import { oathtoolCode } from '../../support/totp-code.ts';
 
-const qr = new QrRenderer({ clock: systemClock });
+// A thread takes long to start where there is much else to do.
+const qr = new QrRenderer({ clock: systemClock, timeoutMs: 15_000 });
 afterAll(() => qr.close());
 
 const call: CallContext = {
