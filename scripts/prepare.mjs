@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { PAUSES_S, withRetries } from './retries.mjs';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 export const nodeBinary = join(root, 'node_modules', 'node', 'bin', 'node');
@@ -15,9 +16,10 @@ export const environment = {
   PATH: [join(root, 'node_modules', '.bin'), join(root, '.tools', 'bin'), process.env.PATH].join(':'),
 };
 
-function run(title, command, args) {
+function run(title, command, args, pauses = []) {
   process.stderr.write(`sallyport: ${title} …\n`);
-  const child = spawnSync(command, args, { cwd: root, env: environment, stdio: ['ignore', 2, 2] });
+  const options = { cwd: root, env: environment, stdio: ['ignore', 2, 2] };
+  const child = withRetries(title, () => spawnSync(command, args, options), pauses);
   if (child.error) throw new Error(`${title} could not start: ${child.error.message}`);
   if (child.status !== 0) {
     process.stderr.write(`sallyport: ${title} failed (exit ${child.status}). See the lines above.\n`);
@@ -56,13 +58,12 @@ function once(stamp, inputs, outputs, action) {
 
 export function prepare() {
   once('installed', ['package-lock.json'], ['node_modules/node/bin/node'], () =>
-    run('installing dependencies', 'npm', [
-      'ci',
-      '--strict-allow-scripts',
-      '--no-audit',
-      '--no-fund',
-      '--loglevel=error',
-    ]),
+    run(
+      'installing dependencies',
+      'npm',
+      ['ci', '--strict-allow-scripts', '--no-audit', '--no-fund', '--loglevel=error'],
+      PAUSES_S,
+    ),
   );
   const generated = [
     'proto',

@@ -1,7 +1,7 @@
 // `npm test`: everything, from a fresh clone. Installs, builds, brings the tools, checks, and runs every test. With
 // arguments it runs only those through Vitest, for instance `npm test -- test/domain`.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { environment, nodeBinary, prepare, root } from './prepare.mjs';
 import { bringTools } from './tools.mjs';
@@ -35,6 +35,7 @@ if (picked.length === 0) {
 
 const report = join(root, '.cache', 'vitest.json');
 mkdirSync(join(root, '.cache'), { recursive: true });
+rmSync(report, { force: true });
 const args = [
   'node_modules/vitest/vitest.mjs',
   'run',

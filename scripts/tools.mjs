@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { environment, root } from './prepare.mjs';
+import { withRetries } from './retries.mjs';
 
 const GRPCURL = 'github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3';
 /** Where administrators' programs are, and Debian's PostgreSQL: not on the PATH of ordinary users. */
@@ -37,7 +38,7 @@ const has = (command) => run('sh', ['-c', `command -v ${command}`]).status === 0
 
 function attempt(title, command, args, extra = {}) {
   process.stderr.write(`sallyport: ${title} …\n`);
-  return spawnSync(command, args, { env: { ...environment, ...extra }, stdio: ['ignore', 2, 2] }).status === 0;
+  return spawnSync(command, args, { env: { ...environment, ...extra }, stdio: ['ignore', 2, 2] });
 }
 
 function find(program) {
@@ -75,7 +76,7 @@ if { printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; } 2>/dev/null; th
   chmod 755 /usr/sbin/policy-rc.d
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get install -y -qq --no-install-recommends "$@"
+apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"
 `;
 
 function install(tools) {
@@ -83,8 +84,12 @@ function install(tools) {
   if (!sudo || !has('apt-get')) return;
   const asRoot = (title, ...command) => attempt(title, ...split([...sudo, ...command]));
   const packages = [...new Set(tools.map((tool) => tool.package))];
-  asRoot('refreshing the package index', 'apt-get', 'update', '-qq');
-  asRoot(`installing ${packages.join(', ')}`, 'sh', '-c', INSTALL, 'sh', ...packages);
+  const installing = `installing ${packages.join(', ')}`;
+  withRetries(installing, () => {
+    // Packages that are known already may do without it.
+    asRoot('refreshing the package index', 'apt-get', 'update', '-qq', '-o', 'Acquire::Retries=3');
+    return asRoot(installing, 'sh', '-c', INSTALL, 'sh', ...packages);
+  });
   // Nor are they to start with the machine; `--now` is for an administrator's policy that let them start.
   const units = tools.flatMap(({ unit }) => unit ?? []);
   if (units.length > 0 && has('systemctl') && existsSync('/run/systemd/system'))
@@ -109,8 +114,9 @@ function bringGrpcurl() {
   if (has('grpcurl')) return [];
   const bin = join(root, '.tools', 'bin');
   mkdirSync(bin, { recursive: true });
-  const done = has('go') && attempt('installing grpcurl', 'go', ['install', GRPCURL], { GOBIN: bin });
-  return done && existsSync(join(bin, 'grpcurl')) ? [] : [`grpcurl: install Go, then \`go install ${GRPCURL}\``];
+  const title = 'installing grpcurl';
+  if (has('go')) withRetries(title, () => attempt(title, 'go', ['install', GRPCURL], { GOBIN: bin }));
+  return existsSync(join(bin, 'grpcurl')) ? [] : [`grpcurl: install Go, then \`go install ${GRPCURL}\``];
 }
 
 /** Everything that tests and benchmarks need. Answers one line for each that is missing. */
