@@ -77,10 +77,15 @@ export class NoticeDelivery {
   async drain(): Promise<void> {
     this.#running ??= this.#drain().finally(() => {
       this.#running = undefined;
-      this.#plan(this.#again ? SOON : this.#deps.everyMs);
+      this.#plan(this.#again ? SOON : this.#pause());
       this.#again = false;
     });
     await this.#running;
+  }
+
+  /** An outbox that did not answer may be back in a moment, and this sidecar the only one that looks. */
+  #pause(): DurationMs {
+    return this.#failing ? Math.min(FIRST_DELAY, this.#deps.everyMs) : this.#deps.everyMs;
   }
 
   #plan(delay: DurationMs): void {

@@ -31,13 +31,13 @@ class ScriptedSender implements NoticeSender {
 function deliveryWorld() {
   const world = personWorld();
   const sender = new ScriptedSender();
-  const make = () =>
+  const make = (everyMs = 5 * SECOND) =>
     new NoticeDelivery({
       ...world,
       outbox: world.stores.notices,
       sender,
       channel: 'webhook',
-      everyMs: 5 * SECOND,
+      everyMs,
       leaseMs: 30 * SECOND,
     });
   /** A change that the person is to be told of. */
@@ -214,12 +214,14 @@ describe('the delivery of notices', () => {
   });
 
   it('goes on when the outbox has been away', async () => {
-    const { delivery, sender, change, stores, clock, log } = deliveryWorld();
+    const { make, sender, change, stores, clock, log } = deliveryWorld();
+    // As where many sidecars share the outbox.
+    const delivery = make(30 * SECOND);
     const lease = stores.notices.lease.bind(stores.notices);
     await change();
     stores.notices.lease = () => Promise.reject(new Error('postgres is away'));
     delivery.start();
-    await clock.advanceSlowly(20 * SECOND);
+    await clock.advanceSlowly(40 * SECOND);
     expect(log.lines.filter((line) => line.startsWith('warn'))).toHaveLength(1);
     stores.notices.lease = lease;
     await clock.advanceSlowly(6 * SECOND);
