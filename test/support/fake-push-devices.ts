@@ -17,7 +17,9 @@ export interface FakeChallenge {
   readonly id: string;
   readonly action: Action;
   readonly number: string;
-  readonly expiresAt: number;
+  readonly life: number;
+  /** Its time begins when it is first looked at, so that a browser may take as long as it likes to get there. */
+  expiresAt?: number;
   outcome?: 'approved' | 'denied' | 'reported';
 }
 
@@ -47,7 +49,7 @@ export class FakePushDevices implements PushDevices {
 
   open(id: string, details: readonly (readonly [string, string])[], number: string, life = 60_000): FakeChallenge {
     const action = { resource: 'accounts/42', action: 'transfer.create', details: new Map(details) };
-    const challenge: FakeChallenge = { id, action, number, expiresAt: Date.now() + life };
+    const challenge: FakeChallenge = { id, action, number, life };
     this.challenges.set(id, challenge);
     return challenge;
   }
@@ -74,6 +76,7 @@ export class FakePushDevices implements PushDevices {
     const challenge = this.#challenge(command);
     const signed = pushViewBytes({ ...command, issuedAt: command.at });
     if (!challenge || !this.#verifies(signed, command.signature)) return undefined;
+    challenge.expiresAt ??= Date.now() + challenge.life;
     return {
       subject: this.subject,
       ...challenge.action,
@@ -110,7 +113,7 @@ export class FakePushDevices implements PushDevices {
 
   #challenge({ challengeId, factorId, realm }: ViewApproval | AnswerApproval): FakeChallenge | undefined {
     const challenge = this.challenges.get(challengeId);
-    const open = challenge?.outcome === undefined && Date.now() < (challenge?.expiresAt ?? 0);
+    const open = challenge?.outcome === undefined && Date.now() < (challenge?.expiresAt ?? Number.POSITIVE_INFINITY);
     return open && factorId === this.factorId && realm === this.realm ? challenge : undefined;
   }
 
