@@ -32,7 +32,11 @@ interface Asked {
   /** By the clock of `performance.now`. */
   readonly endsAt: number;
   readonly life: number;
+  readonly isCurrent: IsCurrent;
 }
+
+/** Whether nothing was opened since. Word that comes later than that has nothing to show any more. */
+type IsCurrent = () => boolean;
 
 const TICK_MS = 250;
 const LAST_CALL_MS = 10_000;
@@ -42,10 +46,16 @@ const OVER =
 let asked: Asked | undefined;
 let ticking: ReturnType<typeof setInterval> | undefined;
 let retry = load;
+/** How often something was opened here: another notification may be touched before the sidecar has answered. */
+let opened = 0;
 
 async function load(): Promise<void> {
+  opened += 1;
+  const mine = opened;
+  const isCurrent = () => mine === opened;
   retry = load;
   stopClock();
+  closeDialog();
   asked = undefined;
   part('number', HTMLInputElement).value = '';
   complain('');
@@ -54,13 +64,14 @@ async function load(): Promise<void> {
     return over('Nothing to approve', 'When something needs your approval, a notification brings you here.');
   try {
     const device = await deviceOf(factorId);
+    if (!isCurrent()) return;
     if (!device) return over('Not set up', 'This browser has no key for that. Approve on the device that you set up.');
     part('app', HTMLElement).textContent = device.appName;
     const view = await ask(challengeId, device);
-    if (view.found) await present(challengeId, device, view);
-    else over('Nothing to approve', OVER);
+    if (view.found) await present(challengeId, device, view, isCurrent);
+    else if (isCurrent()) over('Nothing to approve', OVER);
   } catch (error) {
-    fail(error);
+    if (isCurrent()) fail(error);
   }
 }
 
@@ -75,13 +86,16 @@ async function present(
   challengeId: string,
   device: StoredDevice,
   view: Extract<View, { readonly found: true }>,
+  isCurrent: IsCurrent,
 ): Promise<void> {
   const digest = await actionDigest(device.realm, view.subject, view);
+  if (!isCurrent()) return;
   // Somebody in between would have one thing shown and another approved.
   if (digest !== view.actionDigest || view.subject !== device.subject) throw new ApiError('failed');
   const life = Math.max(0, view.expiresAt - view.now);
   const { subject, digits } = view;
-  asked = { challengeId, device, subject, actionDigest: digest, digits, life, endsAt: performance.now() + life };
+  const endsAt = performance.now() + life;
+  asked = { challengeId, device, subject, actionDigest: digest, digits, life, endsAt, isCurrent };
   const facts: readonly (readonly [string, string])[] = [
     ['Account', subject],
     ['Action', view.action],
@@ -107,7 +121,7 @@ function fact([name, value]: readonly [string, string]): HTMLElement {
 
 async function answer(said: PushAnswer): Promise<void> {
   if (!asked) return;
-  const { challengeId, device, subject, actionDigest: digest, digits } = asked;
+  const { challengeId, device, subject, actionDigest: digest, digits, isCurrent } = asked;
   const { factorId, realm, privateKey } = device;
   const number = said === 'approve' ? part('number', HTMLInputElement).value : '';
   if (said === 'approve' && !(number.length === digits && /^\d+$/.test(number)))
@@ -116,17 +130,17 @@ async function answer(said: PushAnswer): Promise<void> {
   const bytes = answerBytes({ challengeId, factorId, realm, subject, actionDigest: digest, number, answer: said });
   const signature = base64url(await signWith(privateKey, bytes));
   const verdict = { approve: said === 'approve', notMe: said === 'not_me' };
-  await send(said, { challengeId, factorId, realm, number, ...verdict, signature });
+  await send(said, { challengeId, factorId, realm, number, ...verdict, signature }, isCurrent);
 }
 
 /** Sent again are the same bytes: if only the answer got lost, that gets the first answer. */
-async function send(said: PushAnswer, signed: object): Promise<void> {
-  retry = () => send(said, signed);
+async function send(said: PushAnswer, signed: object, isCurrent: IsCurrent): Promise<void> {
+  if (isCurrent()) retry = () => send(said, signed, isCurrent);
   try {
     const { outcome } = await post<{ readonly outcome: Outcome }>('/push/api/answer', signed);
-    ended(said, outcome);
+    if (isCurrent()) ended(said, outcome);
   } catch (error) {
-    fail(error);
+    if (isCurrent()) fail(error);
   }
 }
 

@@ -1,7 +1,7 @@
 import { createECDH, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { actionDigest } from '#src/domain/action.ts';
 import { pushPayload } from '#src/domain/push-payload.ts';
 import { publicAssets } from '#src/gen/public/assets.js';
@@ -10,13 +10,16 @@ import type { NotMe } from '#src/transport/public/contract.ts';
 import { jsonApi } from '#src/transport/public/json-api.ts';
 import { notMeRoutes } from '#src/transport/public/not-me-routes.ts';
 import { pushRoutes } from '#src/transport/public/push-routes.ts';
+import { freePort } from '../../../scripts/servers/free-port.ts';
 import { launchChromium } from '../../support/chromium.ts';
 import { FakePushDevices } from '../../support/fake-push-devices.ts';
 import { servePublic } from '../../support/public-listener.ts';
 import { PushBrowser } from '../../support/push-browser.ts';
 import { RecordingLog } from '../../support/recording-telemetry.ts';
-import { freePort } from '../../support/sidecar.ts';
 import { until } from '../../support/until.ts';
+
+// A browser takes long to start, and to show a page, where there is much else to do.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 /** Pictures of pages, to be looked at; set by hand. */
 const pictures = process.env['PICTURES'];
@@ -322,6 +325,33 @@ describe('the page that approves', () => {
     await page.reload();
     await heading(page, 'Nothing to approve');
     await picture(page, 'approve-over');
+  });
+
+  it('is about what was opened last, however late word of an earlier one comes', async () => {
+    await using one = await world();
+    await enrolled(one);
+    const [earlier, later] = [one.devices.open('chl_1', FACTS, '42'), one.devices.open('chl_2', FACTS, '43')];
+    const { page } = await one.person.page('/push/approve');
+    await heading(page, 'Nothing to approve');
+    const views: (() => void)[] = [];
+    await page.route('**/push/api/view', async (route) => {
+      await new Promise<void>((resolve) => views.push(resolve));
+      await route.continue();
+    });
+    for (const { id } of [earlier, later]) {
+      const asked = views.length;
+      await page.evaluate(`location.hash = '${id}/${one.devices.factorId}'`);
+      await until(() => views.length > asked);
+    }
+    views[1]?.();
+    await heading(page, 'Is this you?');
+    const answered = page.waitForResponse('**/push/api/view');
+    views[0]?.();
+    await answered;
+    await page.getByLabel('Number on your other screen').fill('43');
+    await page.getByRole('button', { name: 'Approve' }).click();
+    await heading(page, 'Approved');
+    expect([earlier.outcome, later.outcome]).toEqual([undefined, 'approved']);
   });
 
   it('shows nothing that somebody in between changed', async () => {
