@@ -115,7 +115,7 @@ export class FramePeer implements Disposable {
     return count;
   }
 
-  async until(wanted: (frame: Frame) => boolean, timeoutMs = 5_000): Promise<Frame | undefined> {
+  async until(wanted: (frame: Frame) => boolean, timeoutMs = 15_000): Promise<Frame | undefined> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const found = this.frames.find(wanted);

@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 
 /** Sends bytes over TCP and answers what came back until the other side closed, or for `waitMs`. */
-export function plainTcp(port: number, request: string | Buffer, waitMs = 3_000): Promise<string> {
+export function plainTcp(port: number, request: string | Buffer, waitMs = 15_000): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port });
     let text = '';

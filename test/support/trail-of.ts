@@ -2,6 +2,9 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { type AuditEvent, type AuditFilterSchema, AuditService } from '#src/gen/sallyport/v1/audit_pb.js';
 import type { Sidecar } from './sidecar.ts';
 
+/** Nobody promises how soon; this is only where waiting has no sense any more. */
+const LIMIT_MS = 15_000;
+
 type Filter = MessageInitShape<typeof AuditFilterSchema>;
 
 /** What the trail has, newest first, as an operator reads it. */
@@ -17,7 +20,7 @@ export async function eventually(
   wanted: (event: AuditEvent) => boolean = () => true,
   count = 1,
 ): Promise<readonly AuditEvent[]> {
-  const deadline = Date.now() + 3_000;
+  const deadline = Date.now() + LIMIT_MS;
   for (;;) {
     const events = (await trailOf(sidecar, filter)).filter(wanted);
     if (events.length >= count || Date.now() > deadline) return events;
