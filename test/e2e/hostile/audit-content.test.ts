@@ -16,6 +16,7 @@ import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import { connectCall } from '../../support/connect-call.ts';
 import { errorInfo } from '../../support/grpc-client.ts';
 import { awaySteps, CONSENT, openTransfer, TRANSFER } from '../../support/people.ts';
+import { foundIn } from '../../support/secret-search.ts';
 import { projectRoot, Sidecar } from '../../support/sidecar.ts';
 import { answer, backupCode, totp } from '../../support/step-up.ts';
 import { oathtoolCode } from '../../support/totp-code.ts';
@@ -213,14 +214,9 @@ function fromBase32(text: string): Buffer {
   return Buffer.from((bits.match(/.{8}/g) ?? []).map((byte) => Number.parseInt(byte, 2)));
 }
 
-/** Six digits stand in many numbers; as a code they stand alone. */
-function holds(sink: Buffer, secret: string | Buffer): boolean {
-  if (typeof secret === 'string' && /^\d{6}$/.test(secret))
-    return new RegExp(`(?<![0-9])${secret}(?![0-9])`).test(sink.toString('latin1'));
-  return sink.includes(secret);
-}
-
-const where = (secret: string | Buffer) => [...sinks].filter(([, bytes]) => holds(bytes, secret)).map(([name]) => name);
+/** The sinks that hold it, in whatever form. */
+const where = (secret: string | Buffer) =>
+  [...sinks].filter((sink) => foundIn(new Map([sink]), secret).length > 0).map(([name]) => name);
 
 describe('after a whole journey at log level debug', () => {
   it('has everything to search before it', () => {

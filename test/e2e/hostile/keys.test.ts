@@ -30,7 +30,7 @@ async function startAfter(change: (dataDir: string) => void, env: Readonly<Recor
   change(dataDir);
   const sidecar = await Sidecar.spawn({ dataDir, env });
   try {
-    const ready = await sidecar.ready(10_000).then(
+    const ready = await sidecar.ready().then(
       () => true,
       () => false,
     );

@@ -2,7 +2,8 @@ import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import { API_SERVICES } from '#src/transport/methods.ts';
-import { freePort, Sidecar } from '../../support/sidecar.ts';
+import { freePort } from '../../../scripts/servers/free-port.ts';
+import { Sidecar } from '../../support/sidecar.ts';
 
 /** The built program with its public listener, attacked by somebody who reaches nothing else. */
 let sidecar: Sidecar;
@@ -32,8 +33,8 @@ const post = (path: string, body: string, headers: Readonly<Record<string, strin
 const OWN = () => ({ 'content-type': 'application/json', origin: url });
 
 describe('what a stranger reaches', () => {
-  it('is said at the start, with its address', () => {
-    expect(sidecar.stdout).toContain(`public  http://127.0.0.1:${port}`);
+  it('is said at the start, with its address', async () => {
+    await expect.poll(() => sidecar.stdout).toContain(`public  http://127.0.0.1:${port}`);
   });
 
   it('is no call of the API, no probe and no metric, whatever header or token is shown', async () => {

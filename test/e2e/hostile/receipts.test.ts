@@ -1,5 +1,3 @@
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { generateKeyPair, SignJWT } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ChallengePurpose, ChallengeService, ChallengeState } from '#src/gen/sallyport/v1/challenge_pb.js';
@@ -10,6 +8,7 @@ import { errorInfo, type GrpcClient } from '../../support/grpc-client.ts';
 import { type HarmWatch, watchHarm } from '../../support/harm-watch.ts';
 import { enrolledPerson, openTransfer, type Person, TRANSFER } from '../../support/people.ts';
 import { type Redeem, redeem, redeemBy } from '../../support/redeem.ts';
+import { temporaryFile } from '../../support/settings-file.ts';
 import { Sidecar } from '../../support/sidecar.ts';
 import { answer, approvedTransfer, changeReceipt, totp } from '../../support/step-up.ts';
 import { eventually, factOf, trailOf } from '../../support/trail-of.ts';
@@ -247,13 +246,14 @@ describe('the order of things', () => {
 
   it('takes no right code after the time is up, spends nothing for it, and the code is still good elsewhere', async () => {
     await using short = await Sidecar.start({
-      env: { MFA_TIMEOUT_SECONDS: '2', SALLYPORT_CHALLENGE_RECEIPT_TTL: '5s' },
+      // Long enough for the challenge that is answered in time, on a machine that stands still for a while.
+      env: { MFA_TIMEOUT_SECONDS: '10', SALLYPORT_CHALLENGE_RECEIPT_TTL: '5s' },
     });
     const by = short.client();
     const person = await enrolledPerson(by, 'late');
     const challengeId = await openTransfer(by, person);
     const code = person.nextCode();
-    await new Promise((resolve) => setTimeout(resolve, 2_200));
+    await new Promise((resolve) => setTimeout(resolve, 10_200));
     expect(await answer(by, challengeId, person.token, totp(code))).toMatchObject({
       end: 'failed',
       reason: 'CHALLENGE_ENDED',
@@ -279,12 +279,10 @@ describe('the order of things', () => {
 
 describe('the policy', () => {
   it('cannot be talked down: a rule raises what the caller holds to be harmless', async () => {
-    await using ruled = await Sidecar.spawn({ args: ['--config', 'sallyport.yaml'] });
-    writeFileSync(
-      join(ruled.dataDir, 'sallyport.yaml'),
+    const settings = temporaryFile(
       'policy:\n  rules:\n    - match: { action: "transfer.*" }\n      sensitivity: critical\n    - match: { action: "never.*" }\n      require: deny\n',
     );
-    await ruled.ready();
+    await using ruled = await Sidecar.start({ args: ['--config', settings] });
     const by = ruled.client();
     const person = await enrolledPerson(by, 'talker');
     for (const sensitivity of [Sensitivity.LOW, Sensitivity.UNSPECIFIED]) {
