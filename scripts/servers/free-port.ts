@@ -6,9 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
  * Below what systems hand out to outgoing connections (from 32768 on Linux, 49152 elsewhere). A server that was killed
  * finds its port free again, and a client that knocks on a closed port cannot be given that port and meet itself.
  */
-const FIRST = 12_000;
+const FIRST = 21_000;
 const LAST = 32_000;
 const TRIES = 200;
+/** What was given here before: several are often asked for before the first is used, and two must never be the same. */
+const given = new Set<number>();
 
 /** Whether nothing listens on this loopback port now. */
 export function isFree(port: number): Promise<boolean> {
@@ -19,10 +21,15 @@ export function isFree(port: number): Promise<boolean> {
   });
 }
 
-/** A loopback port on which nothing listened a moment ago; whoever takes it has to expect that it is gone by then. */
+/**
+ * A loopback port on which nothing listened a moment ago, and another one with each call in this process; whoever takes it
+ * has to expect that it is gone by then.
+ */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < TRIES; tries++) {
     const port = randomInt(FIRST, LAST);
+    if (given.has(port)) continue;
+    given.add(port);
     if (await isFree(port)) return port;
   }
   throw new Error(`no free loopback port between ${FIRST} and ${LAST}`);

@@ -34,11 +34,10 @@ describe('the built program', () => {
   it('says in one line what is wrong with a setting, where, and what was meant', async () => {
     const settings = join(mkdtempSync(join(tmpdir(), 'sallyport-settings-')), 'sallyport.yaml');
     writeFileSync(settings, 'sesions:\n  cap: 5\n');
-    const sidecar = await Sidecar.spawn({ args: ['-c', settings] });
+    await using sidecar = await Sidecar.spawn({ args: ['-c', settings] });
     expect(await sidecar.exited).toEqual({ code: 78, signal: null });
     expect(sidecar.stderr).toContain('sallyport.yaml:1:1');
     expect(sidecar.stderr).toContain('sessions');
-    await sidecar[Symbol.asyncDispose]();
   });
 
   it('says in one line that a port is taken, a socket is somebody else’s, or the data directory cannot be made', async () => {
@@ -55,11 +54,10 @@ describe('the built program', () => {
       { args: ['--data-dir', file], says: `the data directory ${file} cannot be made` },
     ];
     for (const { args, says } of refusals) {
-      const sidecar = await Sidecar.spawn({ args });
+      await using sidecar = await Sidecar.spawn({ args });
       expect(await sidecar.exited).toEqual({ code: 69, signal: null });
       expect(sidecar.stderr).toContain(`sallyport: ${says}`);
       expect(sidecar.stderr).not.toMatch(/internal error|\n\s+at /);
-      await sidecar[Symbol.asyncDispose]();
     }
   });
 
@@ -68,14 +66,14 @@ describe('the built program', () => {
     await first.stop();
     const ring = join(first.dataDir, 'keys.json');
     renameSync(ring, `${ring}.away`);
-    const lost = await Sidecar.spawn({ dataDir: first.dataDir });
+    await using lost = await Sidecar.spawn({ dataDir: first.dataDir });
     expect(await lost.exited).toEqual({ code: 78, signal: null });
     expect(lost.stderr).toContain(`key ring: ${ring} is gone`);
     expect(existsSync(ring)).toBe(false);
 
     await using other = await Sidecar.start();
     copyFileSync(join(other.dataDir, 'keys.json'), ring);
-    const exchanged = await Sidecar.spawn({ dataDir: first.dataDir });
+    await using exchanged = await Sidecar.spawn({ dataDir: first.dataDir });
     expect(await exchanged.exited).toEqual({ code: 78, signal: null });
     expect(exchanged.stderr).toContain('was sealed under another key ring');
 

@@ -10,11 +10,17 @@ const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 30_000;
 /** First ports of sidecar A without an offset: gRPC, HTTP, admin. */
 const FIRST_PORTS = [50_051, 8_080, 9_090];
-const FIRST_OFFSET = 2_000;
+/**
+ * Between these offsets no port is one that Linux gives to outgoing connections (up to 60999), of which there are many while
+ * the servers start, nor one that `freePort` gives to those servers: what was free before could be taken then.
+ */
+const FIRST_OFFSET = 11_000;
+const LAST_OFFSET = 11_800;
+const STEP = 100;
 
 /** An offset at which the ports of three sidecars are free. */
 export async function freeOffset(): Promise<number> {
-  for (let offset = FIRST_OFFSET; offset < 14_000; offset += 500) {
+  for (let offset = FIRST_OFFSET; offset <= LAST_OFFSET; offset += STEP) {
     const ports = FIRST_PORTS.flatMap((port) => [0, 1, 2, 10, 20].map((step) => port + step + offset));
     if ((await Promise.all(ports.map(isFree))).every((free) => free)) return offset;
   }
@@ -38,7 +44,8 @@ export class RunningCluster {
       stream?.on('data', (chunk) => {
         this.said += chunk;
       });
-    this.#exited = new Promise((resolve) => child.on('exit', (code) => resolve(code)));
+    // Not at `exit`, which may come before the last words.
+    this.#exited = new Promise((resolve) => child.on('close', (code) => resolve(code)));
   }
 
   /** Resolves when it has shown what to try. */
@@ -46,7 +53,7 @@ export class RunningCluster {
     const cluster = await RunningCluster.launch(folder, await freeOffset(), options);
     const ready = () => cluster.said.includes('Ctrl-C stops everything') || cluster.#child.exitCode !== null;
     await eventually('the cluster', ready, START_LIMIT_MS);
-    if (cluster.#child.exitCode !== null) throw new Error(`the cluster ended:\n${cluster.said}`);
+    if (cluster.#child.exitCode !== null) throw new Error(`the cluster ended:\n${(await cluster.ended()).said}`);
     return cluster;
   }
 
@@ -75,7 +82,7 @@ export class RunningCluster {
   /** Ends it as Ctrl-C does. @returns All that it said. */
   async stop(): Promise<string> {
     this.#child.kill('SIGINT');
-    const late = setTimeout(() => this.#child.kill('SIGKILL'), STOP_LIMIT_MS);
+    const late = setTimeout(() => void this.kill(), STOP_LIMIT_MS);
     await this.#exited;
     clearTimeout(late);
     return this.said;

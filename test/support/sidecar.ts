@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../../scripts/servers/free-port.ts';
 import { GrpcClient } from './grpc-client.ts';
 
 export const projectRoot = fileURLToPath(new URL('../..', import.meta.url));
@@ -24,6 +24,7 @@ export class Sidecar {
   readonly ports: { readonly grpc: number; readonly http: number; readonly admin: number };
   stdout = '';
   stderr = '';
+  /** Resolves when it has ended and all that it said is in `stdout` and `stderr`. */
   readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
   readonly #ownsDataDir: boolean;
   readonly #clients: GrpcClient[] = [];
@@ -39,13 +40,21 @@ export class Sidecar {
     child.stderr?.on('data', (chunk) => {
       this.stderr += chunk;
     });
-    this.exited = new Promise((resolve) => child.on('exit', (code, signal) => resolve({ code, signal })));
+    // Not at `exit`, which may come before the last words.
+    this.exited = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal })));
   }
 
   static async start(options: SidecarOptions = {}): Promise<Sidecar> {
     const sidecar = await Sidecar.spawn(options);
-    await sidecar.ready();
-    return sidecar;
+    try {
+      await sidecar.ready();
+      return sidecar;
+    } catch (error) {
+      // Nobody else knows of it.
+      await sidecar.stop('SIGKILL');
+      await sidecar[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   /** Starts the process without waiting for it to be ready. */
@@ -67,11 +76,13 @@ export class Sidecar {
     return new Sidecar(child, dataDir, options.dataDir === undefined, ports);
   }
 
-  async ready(timeoutMs = 20_000): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
-    while (Date.now() < deadline) {
-      if (this.child.exitCode !== null)
-        throw new Error(`the sidecar ended (${this.child.exitCode}):\n${this.stdout}${this.stderr}`);
+  async ready(timeoutMs = 60_000): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    while (performance.now() < deadline) {
+      if (this.child.exitCode !== null || this.child.signalCode !== null) {
+        const { code, signal } = await this.exited;
+        throw new Error(`the sidecar ended (${code ?? signal}):\n${this.stdout}${this.stderr}`);
+      }
       const answer = await fetch(`http://127.0.0.1:${this.ports.admin}/readyz`).catch(() => undefined);
       if (answer?.ok) return;
       await new Promise((resolve) => setTimeout(resolve, 25));
@@ -130,17 +141,4 @@ export class Sidecar {
     clearTimeout(force);
     if (this.#ownsDataDir && existsSync(this.dataDir)) rmSync(this.dataDir, { recursive: true, force: true });
   }
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() =>
-        address && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port')),
-      );
-    });
-  });
 }
