@@ -56,7 +56,7 @@ export async function enrolNumber(site: FactorSite, who: KeyHolder, a: GrpcClien
     phoneNumber: number,
   });
   const factorId = factor?.id ?? '';
-  const proof = { case: 'code', value: site.twilio.codeTo(number) } as const;
+  const proof = { case: 'code', value: await site.twilio.codeSentTo(number) } as const;
   await b.unary(FactorService.method.confirmEnrollment, { subject: who.subject, factorId, proof });
   return { factorId, number };
 }

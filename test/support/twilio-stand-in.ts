@@ -2,6 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { eventually } from './eventually.ts';
 import { complaintsAboutForm } from './twilio-contract.ts';
 
 /** What a request meets in place of an answer as usual. With `taken` the message was sent all the same. */
@@ -105,6 +106,12 @@ export class TwilioStandIn implements AsyncDisposable {
     const [code] = /(?<![0-9])[0-9]{6}(?![0-9])/.exec(newest?.body ?? '') ?? [];
     if (code === undefined) throw new Error('no code was sent to the number');
     return code;
+  }
+
+  /** As `codeTo`, once there is one: who asked for it may be answered before the provider was. */
+  async codeSentTo(number: string): Promise<string> {
+    await eventually('a message', () => this.messages.some((message) => message.to === number), 15_000);
+    return this.codeTo(number);
   }
 
   /**
