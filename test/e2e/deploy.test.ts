@@ -155,7 +155,7 @@ describe('the image', () => {
     const run = (...more: readonly string[]) =>
       spawnSync(join(stage, node), [...args.map((arg) => join(stage, arg)), ...more], {
         encoding: 'utf8',
-        timeout: 20_000,
+        timeout: 60_000,
         env: {
           SALLYPORT_DATA_DIR: join(made, 'data'),
           SALLYPORT_LISTENERS_GRPC_ADDRESS: '127.0.0.1:0',
