@@ -38,10 +38,13 @@ export interface SidecarOptions extends Partial<PostgresPoolOptions> {
   readonly trail: MemoryTrail;
   readonly timeoutMs?: number;
   readonly readTimeoutMs?: number;
+  /** The product's if left out. */
+  readonly lockWaitMs?: number;
 }
 
 /** What one sidecar has of PostgreSQL: a pool and an executor. Closed with `await using`. */
-export function openExecutor({ url, trail, timeoutMs = 20_000, readTimeoutMs = 20_000, ...options }: SidecarOptions) {
+export function openExecutor(sidecar: SidecarOptions) {
+  const { url, trail, timeoutMs = 20_000, readTimeoutMs = 20_000, lockWaitMs, ...options } = sidecar;
   const settings = connectionSettings({ url, tls: 'off', caFile: '', connectTimeoutMs: 5_000 });
   const pool = new PostgresPool({
     client: settings.client,
@@ -60,6 +63,7 @@ export function openExecutor({ url, trail, timeoutMs = 20_000, readTimeoutMs = 2
     events: trail,
     timeoutMs,
     readTimeoutMs,
+    ...(lockWaitMs === undefined ? {} : { lockWaitMs }),
     clock: systemClock,
     random: systemRandom,
     log: SILENT,

@@ -1,3 +1,5 @@
+import { RunningTime } from './running-time.ts';
+
 /** Looks again and again until it is so; throws after eight seconds. */
 export async function until(what: () => boolean | Promise<boolean>): Promise<void> {
   for (let waited = 0; waited < 8_000; waited += 20) {
@@ -7,12 +9,12 @@ export async function until(what: () => boolean | Promise<boolean>): Promise<voi
   throw new Error('it did not come about');
 }
 
-/** How long it took, in milliseconds, and what it rejected with. */
+/** In how many milliseconds in which this process could run, and what it rejected with. */
 export async function timed(work: () => Promise<unknown>): Promise<{ readonly ms: number; readonly error: unknown }> {
-  const from = performance.now();
+  using time = new RunningTime();
   const error: unknown = await work().then(
     () => undefined,
     (reason: unknown) => reason,
   );
-  return { ms: performance.now() - from, error };
+  return { ms: time.ms, error };
 }

@@ -237,6 +237,7 @@ describe('the flush to PostgreSQL', () => {
     const quick = new PostgresFlushTarget({ database: trail.adding, timeoutMs: 200 });
     await expect(quick.store(backlog)).rejects.toMatchObject({ kind: 'unavailable', reason: 'STORE_UNAVAILABLE' });
     await trail.sql('ROLLBACK');
-    expect(await quick.store(backlog)).toEqual({ outcome: 'stored' });
+    // Over the same connections, with more time.
+    expect(await trail.target.store(backlog)).toEqual({ outcome: 'stored' });
   });
 });

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Fault } from '#src/domain/faults.ts';
 import { PostgresServer } from '../../../scripts/servers/postgres.ts';
+import { Gate } from '../../support/gate.ts';
 import { MemoryTrail } from '../../support/memory-trail.ts';
 import { newDatabase, openExecutor, type SidecarOptions } from '../../support/postgres-stores.ts';
 import { eventOf } from '../../support/store-samples.ts';
@@ -25,11 +27,31 @@ const marks = async () =>
     (row) => row.name,
   );
 const created = () => eventOf('session.created');
+type Sidecar = ReturnType<typeof start>;
+/** Connections that are open already: making one takes longer than some of the time-outs here. */
+const connect = async ({ executor }: Sidecar, count = 1) => {
+  await Promise.all(Array.from({ length: count }, () => executor.readWithin(20_000, 'SELECT 1')));
+};
+/** Resolves when the person's lock is held, until the gate opens; `done` when it is given back. */
+async function holdPerson({ executor }: Sidecar, gate: Gate): Promise<{ readonly done: Promise<void> }> {
+  const { promise: held, resolve } = Promise.withResolvers<void>();
+  const done = executor.unit(async (tx) => {
+    await tx.alone('main', 'ann');
+    // The lock is asked for together with the first statement.
+    await tx.all('SELECT 1');
+    resolve();
+    await gate.opened;
+  });
+  await Promise.race([held, done]);
+  return { done };
+}
+const waitsForLock = async () =>
+  (await server.query(`SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`)).length > 0;
 
 describe('an outage', () => {
   it('of a frozen server costs each call its time-out, then nothing, and ends by itself', async () => {
     await using sidecar = start({ timeoutMs: 500, readTimeoutMs: 80, connectTimeoutMs: 300, probeMs: 50 });
-    await sidecar.executor.read('SELECT 1');
+    await connect(sidecar);
     await server.freeze();
     try {
       const reads = await Promise.all([1, 2, 3, 4].map(() => timed(() => sidecar.executor.read('SELECT 1'))));
@@ -40,44 +62,40 @@ describe('an outage', () => {
       const { error } = await timed(() => sidecar.executor.unit((tx) => tx.run(put, 'a', '1')));
       expect(error).toMatchObject({ kind: 'unavailable' });
       expect(sidecar.pool.breaker.up).toBe(false);
-      const refused = await timed(() => sidecar.executor.read('SELECT 1'));
-      expect(refused.error).toMatchObject({ kind: 'unavailable', details: { retryAfterMs: expect.any(Number) } });
-      expect(refused.ms).toBeLessThan(20);
+      const atOnce: number[] = [];
+      for (let tries = 0; tries < 5; tries += 1) {
+        const refused = await timed(() => sidecar.executor.read('SELECT 1'));
+        expect(refused.error).toMatchObject({ kind: 'unavailable', details: { retryAfterMs: expect.any(Number) } });
+        atOnce.push(refused.ms);
+      }
+      expect(Math.min(...atOnce)).toBeLessThan(20);
     } finally {
       await server.thaw();
     }
     await until(() => sidecar.pool.breaker.up);
-    expect(await sidecar.executor.read('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    expect(await sidecar.executor.readWithin(20_000, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
     expect(await marks()).toEqual([]);
   });
 
   it('is not a unit that waits for one of another sidecar while a read is slow, however many reads wait behind them', async () => {
     await using other = start();
-    await using sidecar = start({ readTimeoutMs: 80 });
-    await Promise.all([1, 2].map(() => sidecar.executor.read('SELECT 1')));
-    let release = () => {};
-    const held = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const holding = other.executor.unit(async (tx) => {
-      await tx.alone('realm', 'ann');
-      await held;
-    });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    // Whoever waits for a lock keeps the connection all the while here.
+    await using sidecar = start({ readTimeoutMs: 80, lockWaitMs: 10_000 });
+    using gate = new Gate();
+    await connect(sidecar, 2);
+    const holding = await holdPerson(other, gate);
     const waiting = sidecar.executor.unit(async (tx) => {
-      await tx.alone('realm', 'ann');
+      await tx.alone('main', 'ann');
       return 'done';
     });
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    try {
-      const slow = timed(() => sidecar.executor.read('SELECT pg_sleep(0.2)'));
-      const queued = await Promise.all([1, 2, 3, 4].map(() => timed(() => sidecar.executor.read('SELECT 1'))));
-      for (const { error } of [...queued, await slow]) expect(error).toMatchObject({ kind: 'unavailable' });
-      expect(sidecar.pool.breaker.up).toBe(true);
-    } finally {
-      release();
-      await holding;
-    }
+    waiting.catch(() => {});
+    await until(waitsForLock);
+    const slow = timed(() => sidecar.executor.read('SELECT pg_sleep(20)'));
+    const queued = await Promise.all([1, 2, 3, 4].map(() => timed(() => sidecar.executor.read('SELECT 1'))));
+    for (const { error } of [...queued, await slow]) expect(error).toMatchObject({ kind: 'unavailable' });
+    expect(sidecar.pool.breaker.up).toBe(true);
+    gate.open();
+    await holding.done;
     expect(await waiting).toBe('done');
   });
 
@@ -125,22 +143,29 @@ describe('an outage', () => {
   it('is not what a lock is that somebody else holds; reads go on meanwhile', async () => {
     await using holder = start();
     await using sidecar = start({ timeoutMs: 700, readTimeoutMs: 300 });
-    await sidecar.executor.read('SELECT 1');
-    let release = () => {};
-    const held = new Promise<void>((resolve) => (release = resolve));
-    const holding = holder.executor.unit(async (tx) => {
-      await tx.alone('main', 'ann');
-      await held;
-    });
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const waiting = timed(() => sidecar.executor.unit((tx) => tx.alone('main', 'ann')));
-    for (let reads = 0; reads < 10; reads += 1) await sidecar.executor.read('SELECT 1');
-    const { ms, error } = await waiting;
-    expect(error).toMatchObject({ kind: 'unavailable', details: { retryAfterMs: 250 } });
-    expect(ms).toBeLessThan(1_000);
+    using gate = new Gate();
+    await connect(sidecar, 2);
+    const holding = await holdPerson(holder, gate);
+    const pauses: unknown[] = [];
+    for (let tries = 0; tries < 3; tries += 1) {
+      const waiting = timed(() => sidecar.executor.unit((tx) => tx.alone('main', 'ann')));
+      const reads: number[] = [];
+      for (let made = 0; made < 10; made += 1) {
+        const { ms, error } = await timed(() => sidecar.executor.readWithin(20_000, 'SELECT 1'));
+        expect(error).toBeUndefined();
+        reads.push(ms);
+      }
+      expect(reads.toSorted((x, y) => x - y)[5]).toBeLessThan(300);
+      const { ms, error } = await waiting;
+      expect(error).toMatchObject({ kind: 'unavailable' });
+      expect(ms).toBeLessThan(1_000);
+      pauses.push(error instanceof Fault && error.details.retryAfterMs);
+    }
+    // Of one that ended while the whole machine stood still, nobody can say what it waited for.
+    expect(pauses.filter((ms) => ms === 250).length, JSON.stringify(pauses)).toBeGreaterThanOrEqual(2);
     expect(sidecar.pool.breaker.up).toBe(true);
-    release();
-    await holding;
+    gate.open();
+    await holding.done;
     await sidecar.executor.unit((tx) => tx.alone('main', 'ann'));
   });
 });
@@ -165,21 +190,20 @@ describe('the pool', () => {
   });
 
   it('takes the connection from a unit whose time is up, so that its locks are free', async () => {
-    await using sidecar = start({ timeoutMs: 300, connections: 1 });
-    let release = () => {};
-    const held = new Promise<void>((resolve) => (release = resolve));
+    await using sidecar = start({ timeoutMs: 2_000, connections: 1 });
+    using gate = new Gate();
     const stuck = sidecar.executor.unit(async (tx) => {
       await tx.alone('main', 'ann');
       await tx.run(put, 'stuck', '1');
       tx.record(created());
-      await held;
+      await gate.opened;
     });
     await expect(stuck).rejects.toMatchObject({ kind: 'unavailable' });
     await sidecar.executor.unit(async (tx) => {
       await tx.alone('main', 'ann');
       await tx.run(put, 'next', '1');
     });
-    release();
+    gate.open();
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(await marks()).toEqual(['next']);
     expect(trail.taken.map(({ state }) => state)).not.toContain('confirmed');
@@ -187,19 +211,20 @@ describe('the pool', () => {
 
   it('does not take it for an outage when reads wait for a unit that waits for us', async () => {
     await using sidecar = start({ connections: 1, readTimeoutMs: 50 });
-    await sidecar.executor.read('SELECT 1');
-    let release = () => {};
-    trail.hold = new Promise((resolve) => (release = resolve));
+    using gate = new Gate();
+    await connect(sidecar);
+    trail.hold = gate.opened;
     const unit = sidecar.executor.unit(async (tx) => {
       await tx.run(put, 'a', '1');
       tx.record(created());
     });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    unit.catch(() => {});
+    await until(() => trail.asked > 0);
     for (let tries = 0; tries < 4; tries += 1) {
       await expect(sidecar.executor.read('SELECT 1')).rejects.toMatchObject({ kind: 'unavailable' });
     }
     expect(sidecar.pool.breaker.up).toBe(true);
-    release();
+    gate.open();
     await unit;
     expect(await marks()).toEqual(['a']);
   });

@@ -30,14 +30,17 @@ function committed(pool: ReturnType<typeof start>['pool']) {
 
 const outcomesOf = (pool: ConstructorParameters<typeof UnitOutcomes>[0]['pool']) =>
   new UnitOutcomes({ pool, clock: systemClock, log: SILENT, maxOpen: 1, keepMs: 1_000 });
+/** For what is not known until then. */
 const soon = () => systemClock.monotonic() + 300;
+/** For what is known at once. */
+const inTime = () => systemClock.monotonic() + 20_000;
 
 describe('how a commit ended', () => {
   it('is told by the server that it was sent to, on whatever connection', async () => {
     await using sidecar = start();
     const commit = await committed(sidecar.pool);
     expect(commit.timeline).toMatch(/^[0-9A-F]{8}$/);
-    expect(await outcomesOf(sidecar.pool).resolve(commit, soon())).toBe('committed');
+    expect(await outcomesOf(sidecar.pool).resolve(commit, inTime())).toBe('committed');
   });
 
   it('stays open when a pooler leads the same connection to another server, where the number is somebody else’s', async () => {
@@ -76,8 +79,8 @@ describe('how a commit ended', () => {
     const namesake = others.find(({ transaction }) => transaction === lost.transaction);
     if (!namesake) throw new Error('the server gave the number to nobody');
     const outcomes = outcomesOf(sidecar.pool);
-    expect(await outcomes.resolve({ ...namesake, ...lost }, soon())).toBe('unknown');
-    expect(await outcomes.resolve(namesake, soon())).toBe('committed');
+    expect(await outcomes.resolve({ ...namesake, ...lost }, inTime())).toBe('unknown');
+    expect(await outcomes.resolve(namesake, inTime())).toBe('committed');
     await new Promise<void>((resolve) =>
       outcomes.follow({ ...namesake, ...lost }, { confirm() {}, revoke: async () => resolve() }),
     );
@@ -90,6 +93,6 @@ describe('how a commit ended', () => {
     outcomes.revoke({ confirm() {}, revoke: () => new Promise(() => {}) });
     const begun = systemClock.monotonic();
     await outcomes.close();
-    expect(systemClock.monotonic() - begun).toBeLessThan(2_000);
+    expect(systemClock.monotonic() - begun).toBeLessThan(10_000);
   });
 });
