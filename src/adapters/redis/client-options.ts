@@ -39,8 +39,12 @@ export interface RedisTarget {
 /** The driver tells the shapes of replies from the options. */
 type ServerOptions = Omit<RedisOptions, 'replyMapping'> & { readonly replyMapping: 'legacy' };
 
-/** Both directions of a new connection, and TLS, take a few round trips. */
-export const connectLimit = (timeoutMs: DurationMs): DurationMs => Math.min(Math.max(4 * timeoutMs, 300), 1_000);
+/**
+ * Both directions of a new connection, and TLS, take a few round trips. No connection is given up before a command on it
+ * would be.
+ */
+export const connectLimit = (timeoutMs: DurationMs): DurationMs =>
+  Math.max(timeoutMs, Math.min(Math.max(4 * timeoutMs, 300), 1_000));
 
 const LONGEST_PAUSE_MS = 500;
 
