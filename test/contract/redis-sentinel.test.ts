@@ -1,5 +1,5 @@
 import { startSentinel } from '../../scripts/servers/redis-sentinel.ts';
-import { frontFixture, targetOf } from '../support/redis-front.ts';
+import { frontFixture, PATIENT_MS, targetOf } from '../support/redis-front.ts';
 import { describeChallengeCopies } from './challenge-copies.contract.ts';
 import { describeNews } from './news.contract.ts';
 import { describePendingEnds } from './pending-ends.contract.ts';
@@ -9,7 +9,7 @@ const name = 'Redis Sentinel';
 const make = async () => {
   // A failover in the middle, because the machine is busy, would be another test.
   const redis = await startSentinel({ downAfterMs: 10_000 });
-  const target = targetOf({ mode: 'sentinel', at: redis.addresses });
+  const target = targetOf({ mode: 'sentinel', at: redis.addresses, timeoutMs: PATIENT_MS });
   return frontFixture(target, () => redis[Symbol.asyncDispose]());
 };
 describeSessionCopies(name, make);

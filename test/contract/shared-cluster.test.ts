@@ -1,7 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { PostgresServer } from '../../scripts/servers/postgres.ts';
 import { startRedisCluster } from '../../scripts/servers/redis-cluster.ts';
-import { targetOf } from '../support/redis-front.ts';
+import { PATIENT_MS, targetOf } from '../support/redis-front.ts';
 import { sharedStores } from '../support/shared-stores.ts';
 import { describeChallengeStore } from './challenge-store.contract.ts';
 import { describeDeliveries } from './deliveries.contract.ts';
@@ -21,7 +21,7 @@ afterAll(async () => {
 const name = 'Redis Cluster in front of PostgreSQL, and two sidecars';
 const make = sharedStores(
   () => postgres,
-  () => targetOf({ mode: 'cluster', at: redis.addresses.slice(0, 1) }),
+  () => targetOf({ mode: 'cluster', at: redis.addresses.slice(0, 1), timeoutMs: PATIENT_MS }),
 );
 describeChallengeStore(name, make);
 describeSessionStore(name, make);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { PostgresServer } from '../../scripts/servers/postgres.ts';
 import { startRedis } from '../../scripts/servers/redis.ts';
-import { targetOf } from '../support/redis-front.ts';
+import { PATIENT_MS, targetOf } from '../support/redis-front.ts';
 import { sharedStores } from '../support/shared-stores.ts';
 import { describeChallengeStore } from './challenge-store.contract.ts';
 import { describeMethodStores } from './method-stores.contract.ts';
@@ -20,7 +20,7 @@ afterAll(async () => {
 const name = 'a single Redis in front of PostgreSQL, and two sidecars';
 const make = sharedStores(
   () => postgres,
-  () => targetOf({ at: [redis.address] }),
+  () => targetOf({ at: [redis.address], timeoutMs: PATIENT_MS }),
 );
 describeChallengeStore(name, make);
 describeSessionStore(name, make);

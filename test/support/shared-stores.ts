@@ -8,7 +8,7 @@ import { SILENT } from './local-stores.ts';
 import { MemoryTrail } from './memory-trail.ts';
 import { newDatabase, openExecutor, type Stores, storesOver, takingTurns } from './postgres-stores.ts';
 import { CountingMetrics } from './recording-telemetry.ts';
-import { RedisFront, sampleClock } from './redis-front.ts';
+import { PATIENT_MS, RedisFront, sampleClock } from './redis-front.ts';
 import type { MakeStores, StoreFixture } from './store-fixture.ts';
 import { REALM } from './store-samples.ts';
 
@@ -19,7 +19,7 @@ interface OpenSidecar {
 
 async function openSidecar(url: string, trail: MemoryTrail, target: RedisTarget): Promise<OpenSidecar> {
   const { executor, pool, close } = openExecutor({ url, trail });
-  const front = await RedisFront.start(target);
+  const front = await RedisFront.start(target, { keepaliveMs: PATIENT_MS });
   const stores = storesOver(executor);
   const room = makeSharedRoom({
     sessions: stores.sessions,
@@ -28,7 +28,7 @@ async function openSidecar(url: string, trail: MemoryTrail, target: RedisTarget)
     dependencies: new StoreDependencies([front.connection, pool.breaker]),
     realms: [REALM],
     longestOutageMs: 60_000,
-    lookTimeoutMs: 1_000,
+    lookTimeoutMs: 20_000,
     retryAfterMs: 1_000,
     clock: sampleClock,
     random: systemRandom,
