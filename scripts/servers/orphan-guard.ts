@@ -1,12 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 
-/** Reads lists of processes; when the pipe closes because we are gone, however that came, it ends those of the last list. */
+/**
+ * Reads lists of processes; when the pipe closes because we are gone, however that came, it ends those of the last list.
+ * What they forked ends a moment later, and may still write into the folder while it is removed.
+ */
 const SCRIPT = `
 trap '' INT TERM HUP
 pids=
 while read -r line; do pids=$line; done
 [ -z "$pids" ] || kill -9 $pids 2>/dev/null
-[ -z "$pids" ] || [ -z "$1" ] || rm -rf "$1"
+[ -z "$pids" ] || [ -z "$1" ] || rm -rf "$1" 2>/dev/null || { sleep 1; rm -rf "$1"; }
 `;
 
 /**

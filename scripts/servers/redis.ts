@@ -10,7 +10,7 @@ import { removeIfTemporary, type ServerDirectory, temporaryDirectory } from './s
 import { ServerProcess, until } from './server-process.ts';
 
 const run = promisify(execFile);
-const CLI_LIMIT_MS = 5_000;
+const CLI_LIMIT_MS = 10_000;
 /** Who we are for `cli` when the default user is switched off. */
 const OWN_USER = 'sallyport-harness';
 

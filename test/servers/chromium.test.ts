@@ -1,5 +1,5 @@
 import { createServer } from 'node:http';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { listenOn } from '#src/transport/listen.ts';
 import { addAuthenticator, launchChromium, openWatched } from '../support/chromium.ts';
 
@@ -17,7 +17,7 @@ describe('the browser of the tests', () => {
       const { page, troubles } = await openWatched(await browser.newContext());
       await page.goto(`http://localhost:${port}/`);
       expect(await page.title()).toBe('t');
-      expect(troubles.join()).toContain('Content Security Policy');
+      await vi.waitUntil(() => troubles.join().includes('Content Security Policy'), { timeout: 10_000 });
       const id = await addAuthenticator(await page.context().newCDPSession(page));
       expect(id).not.toBe('');
       expect(await page.evaluate('isSecureContext')).toBe(true);

@@ -6,8 +6,10 @@ import { onFreePort, PortTaken } from '../../scripts/servers/free-port.ts';
 import { startPgbouncer } from '../../scripts/servers/pgbouncer.ts';
 import { startPostgres } from '../../scripts/servers/postgres.ts';
 
+const limits = (ms: number): ClientConfig => ({ query_timeout: ms, connectionTimeoutMillis: ms });
+
 async function ask(url: string, text = 'SELECT current_user AS who', more: ClientConfig = {}): Promise<unknown> {
-  const client = new Client({ connectionString: url, query_timeout: 400, connectionTimeoutMillis: 400, ...more });
+  const client = new Client({ connectionString: url, ...limits(20_000), ...more });
   client.on('error', () => {});
   try {
     await client.connect();
@@ -35,7 +37,7 @@ describe('a PostgreSQL server', () => {
     await client.connect();
     await postgres.freeze();
     await expect(client.query('SELECT 1')).rejects.toThrow('timeout');
-    await expect(ask(postgres.url())).rejects.toThrow('timeout');
+    await expect(ask(postgres.url(), undefined, limits(400))).rejects.toThrow('timeout');
     await postgres.thaw();
     expect(await ask(postgres.url())).toEqual({ who: 'postgres' });
     await client.end();

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { describe, expect, it } from 'vitest';
@@ -9,7 +10,7 @@ import { until } from '../../scripts/servers/server-process.ts';
 function connect(options: RedisOptions): Redis & Disposable {
   const client = new Redis({
     maxRetriesPerRequest: 0,
-    commandTimeout: 300,
+    commandTimeout: 20_000,
     retryStrategy: () => null,
     enableReadyCheck: false,
     ...options,
@@ -29,8 +30,10 @@ describe('a Redis server', () => {
     await redis.cli('SET', 'a', 'new');
     using client = connect({ port: redis.port });
     expect(await client.get('a')).toBe('new');
+    using hasty = connect({ port: redis.port, commandTimeout: 300 });
+    await once(hasty, 'ready');
     await redis.freeze();
-    await expect(client.get('a')).rejects.toThrow('timed out');
+    await expect(hasty.get('a')).rejects.toThrow('timed out');
     await redis.thaw();
     expect(await redis.cli('GET', 'a')).toBe('new');
     await redis.kill();
@@ -79,9 +82,11 @@ describe('a Redis server', () => {
 
 describe('Redis with Sentinels', () => {
   it('fails over when the master is killed, and the old master comes back as a replica', async () => {
-    await using redis = await startSentinel({ redis: { password: 'secret' } });
+    await using redis = await startSentinel({ downAfterMs: 2_000, redis: { password: 'secret' } });
     const old = await redis.master();
     await old.cli('SET', 'a', '1');
+    const replica = await redis.replica();
+    await until('the value at the replica', async () => ((await replica.cli('GET', 'a')) === '1' ? true : undefined));
     await old.kill();
     const master = await redis.failedOverFrom(old);
     expect(master).not.toBe(old);
@@ -92,13 +97,14 @@ describe('Redis with Sentinels', () => {
         name: MASTER_NAME,
         password: 'secret',
         sentinelPassword: 'secret',
+        commandTimeout: 1_000,
       });
       return (await client.get('a')) ?? undefined;
     };
     expect(await until('the value', read, { limitMs: 20_000, stepMs: 50 })).toBe('1');
     await old.restart();
-    const replica = () => old.cli('ROLE').then((role) => (role.startsWith('slave') ? role : undefined));
-    expect(await until('the old master as a replica', replica, { limitMs: 40_000, stepMs: 50 })).toContain(
+    const joined = () => old.cli('ROLE').then((role) => (role.startsWith('slave') ? role : undefined));
+    expect(await until('the old master as a replica', joined, { limitMs: 40_000, stepMs: 50 })).toContain(
       String(master.port),
     );
   });
@@ -106,7 +112,7 @@ describe('Redis with Sentinels', () => {
 
 describe('a Redis Cluster', () => {
   it('shares the slots and moves one with its keys while clients go on', async () => {
-    await using redis = await startRedisCluster({ password: 'secret' });
+    await using redis = await startRedisCluster({ password: 'secret', nodeTimeoutMs: 5_000 });
     const client = new Cluster(redis.addresses.map(nodeOf), { redisOptions: { password: 'secret' } });
     try {
       await client.set('{a}x', '1');

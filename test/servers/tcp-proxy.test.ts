@@ -80,7 +80,7 @@ describe('the proxy', () => {
     client.on('error', () => {});
     proxy.delay(300);
     client.write('first ');
-    await vi.waitUntil(() => proxy.onTheirWay > 0, { timeout: 10_000 });
+    await vi.waitUntil(() => proxy.onTheirWay > 0 || heard.length > 0, { timeout: 10_000, interval: 5 });
     proxy.delay(0);
     client.write('second');
     await vi.waitUntil(() => heard.join('').length === 12, { timeout: 10_000 });
