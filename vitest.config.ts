@@ -23,7 +23,7 @@ export default defineConfig({
       project(
         'unit',
         ['test/*.test.ts', 'test/{domain,services,transport,adapters,config,cli,migrations}/**/*.test.ts'],
-        20_000,
+        60_000,
       ),
       project('contract', ['test/{contract,servers}/**/*.test.ts'], 60_000),
       project('e2e', ['test/e2e/**/*.test.ts'], 180_000),

@@ -35,7 +35,10 @@ function writeUnder(bench: AuditBench, breaker: FailingDisk, arm: () => void) {
   return { file, durable, calls: breaker.calls };
 }
 
-describe('a failing disk', () => {
+/** Thousands of small writes to a real disk, each awaited. */
+const LIMIT_MS = 180_000;
+
+describe('a failing disk', { timeout: LIMIT_MS }, () => {
   for (const [name, code, everyCall] of [
     ['a write error', 'SQLITE_IOERR_WRITE', true],
     ['a failed sync', 'SQLITE_IOERR_FSYNC', false],
@@ -67,7 +70,7 @@ describe('a failing disk', () => {
       });
 });
 
-describe('kill -9', () => {
+describe('kill -9', { timeout: LIMIT_MS }, () => {
   it('loses no acknowledged event and leaves a chain that verifies, again and again', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'sallyport-audit-kill-'));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));

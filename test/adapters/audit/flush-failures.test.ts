@@ -52,7 +52,10 @@ function flushUnder(bench: AuditBench, disk: FailingDisk, arm: () => void) {
   return { file, durable, central, calls: disk.calls };
 }
 
-describe('a disk that fails while events leave', () => {
+/** Thousands of small writes to a real disk, each awaited. */
+const LIMIT_MS = 180_000;
+
+describe('a disk that fails while events leave', { timeout: LIMIT_MS }, () => {
   for (const [name, code] of [
     ['a write error', 'SQLITE_IOERR_WRITE'],
     ['a full disk', 'SQLITE_FULL'],

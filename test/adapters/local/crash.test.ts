@@ -10,7 +10,7 @@ it('says after a kill between the two commits which events have no effect, and g
   const script = fileURLToPath(new URL('../../support/crashing-process.ts', import.meta.url));
   const child = spawnSync(process.execPath, [script, directory.path, first, second], {
     encoding: 'utf8',
-    timeout: 15_000,
+    timeout: 40_000,
     killSignal: 'SIGABRT',
   });
   expect([child.signal, child.stderr]).toEqual(['SIGKILL', '']);

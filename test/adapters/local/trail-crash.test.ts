@@ -30,7 +30,7 @@ const said = () => join(directory.path, '..', 'said');
 function crash(scenario: string): string {
   const child = spawnSync(process.execPath, [SCRIPT, directory.path, scenario, said()], {
     encoding: 'utf8',
-    timeout: 15_000,
+    timeout: 40_000,
     killSignal: 'SIGABRT',
   });
   expect([child.signal, child.stderr]).toEqual(['SIGKILL', '']);
@@ -115,4 +115,4 @@ it('loses no event that was taken, and stores no number with two hashes, however
     await trail[Symbol.asyncDispose]();
   }
   expect(new Set([...central.keys()].map((key) => key.split(' ')[0])).size).toBe(1);
-}, 60_000);
+}, 180_000);

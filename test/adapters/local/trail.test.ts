@@ -32,7 +32,7 @@ const reopen = async (trail: LocalTrail, options: Partial<LocalTrailOptions> = {
 };
 const created = (subject = 'kim') => presentEvent('session.created', { subject, ipAddress: '192.0.2.1' });
 const settled = async (probe: () => Promise<boolean>) => {
-  const deadline = Date.now() + 5_000;
+  const deadline = Date.now() + 20_000;
   while (!(await probe())) {
     if (Date.now() > deadline) throw new Error('did not come about in time');
     await new Promise((resolve) => setTimeout(resolve, 10));
