@@ -154,6 +154,6 @@ it('lets keys that reached the database leave the disk after the look, and tries
   await flushAll(trail.source, central);
   await act(trail, person());
   await flushAll(trail.source, central);
-  await vi.waitFor(() => expect(looks).toBe(2));
-  await vi.waitFor(() => expect(waitingOnDisk(directory.path)).toBe(0));
+  await vi.waitFor(() => expect(looks).toBe(2), { timeout: 10_000 });
+  await vi.waitFor(() => expect(waitingOnDisk(directory.path)).toBe(0), { timeout: 10_000 });
 });
