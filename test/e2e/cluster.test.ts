@@ -7,6 +7,7 @@ import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import { aliveOf, treeOf } from '../../scripts/servers/process-tree.ts';
 import { eventually } from '../support/eventually.ts';
 import { GrpcClient } from '../support/grpc-client.ts';
+import { insist } from '../support/insist.ts';
 import { signIn } from '../support/people.ts';
 import { freeOffset, RunningCluster } from '../support/running-cluster.ts';
 
@@ -23,8 +24,13 @@ afterAll(() => {
 });
 
 const own = (name: string) => join(folder, name);
+/** The time-outs are those of production, and the machine is that of the test. */
+const validated = (client: GrpcClient, token: string) =>
+  insist(() => client.unary(SessionService.method.validateSession, { token }));
 function clientOf(cluster: RunningCluster): GrpcClient {
-  const client = new GrpcClient(`127.0.0.1:${50_051 + cluster.portOffset}`);
+  // One cluster after the other has the same ports, but not the same connections.
+  const options = { 'grpc.use_local_subchannel_pool': 1 };
+  const client = new GrpcClient(`127.0.0.1:${50_051 + cluster.portOffset}`, { 'x-sallyport-client': 'test' }, options);
   clients.push(client);
   return client;
 }
@@ -34,19 +40,17 @@ describe('the local cluster', () => {
     const home = own('kept');
     const small = ['--redis', 'off', '--sidecars', '1'];
     const first = await RunningCluster.start(home, small);
-    const { token } = await signIn(clientOf(first), 'ada');
+    const { token } = await insist(() => signIn(clientOf(first), 'ada'));
     for (const name of ['keys.json', 'operator.token', 'postgres.url', 'postgres-audit.url', 'owner.url'])
       expect(statSync(join(home, 'sallyport-cluster', name)).mode & 0o077).toBe(0);
     await first.stop();
 
     const second = await RunningCluster.start(home, small);
-    await expect(clientOf(second).unary(SessionService.method.validateSession, { token })).resolves.toBeDefined();
+    await expect(validated(clientOf(second), token)).resolves.toBeDefined();
     await second.stop();
 
     await using third = await RunningCluster.start(home, [...small, '--fresh']);
-    await expect(clientOf(third).unary(SessionService.method.validateSession, { token })).rejects.toThrow(
-      'UNAUTHENTICATED',
-    );
+    await expect(validated(clientOf(third), token)).rejects.toThrow('UNAUTHENTICATED');
   });
 
   it('leaves nothing running when it is killed', async () => {
@@ -74,11 +78,11 @@ describe('the local cluster', () => {
 
   it('does not share the folder of another cluster', async () => {
     await using running = await RunningCluster.start(own('shared'), ['--redis', 'off', '--sidecars', '1']);
-    const second = await RunningCluster.launch(own('shared'), running.portOffset + 500, ['--redis', 'off']);
+    const second = await RunningCluster.launch(own('shared'), running.portOffset + 50, ['--redis', 'off']);
     const { code, said } = await second.ended();
     expect(code).toBe(69);
     expect(said).toMatch(/sallyport: another cluster runs on \S+sallyport-cluster\. Stop it, or give this one its own/);
-    await expect(signIn(clientOf(running), 'ada')).resolves.toBeDefined();
+    await expect(insist(() => signIn(clientOf(running), 'ada'))).resolves.toBeDefined();
     const settings = readFileSync(join(own('shared'), 'sallyport-cluster/sidecar-a/sallyport.yaml'), 'utf8');
     expect(settings).toContain(`127.0.0.1:${50_051 + running.portOffset}`);
   });
