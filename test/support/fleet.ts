@@ -70,6 +70,9 @@ export class Fleet {
   readonly #stack: AsyncDisposableStack;
   readonly #berths: Berth[] = [];
   readonly #sidecars: Sidecar[] = [];
+  /** By the process that they are connected to. */
+  readonly #callers = new WeakMap<Sidecar, GrpcClient>();
+  readonly #operators = new WeakMap<Sidecar, GrpcClient>();
 
   private constructor(
     stores: Stores,
@@ -135,11 +138,15 @@ export class Fleet {
     return this.sidecar(index).client();
   }
 
+  /** An application client of one sidecar, always the same: for whoever asks often, since each `client` is a connection more. */
+  caller(index: number): GrpcClient {
+    return kept(this.#callers, this.sidecar(index), (sidecar) => sidecar.client());
+  }
+
+  /** As `caller`, with the rights of an operator. */
   operator(index: number): GrpcClient {
-    return this.sidecar(index).client({
-      'x-sallyport-client': 'test',
-      authorization: `Bearer ${this.#operatorToken}`,
-    });
+    const headers = { 'x-sallyport-client': 'test', authorization: `Bearer ${this.#operatorToken}` };
+    return kept(this.#operators, this.sidecar(index), (sidecar) => sidecar.client(headers));
   }
 
   /** One more sidecar; resolves when it is ready. */
@@ -215,6 +222,16 @@ export class Fleet {
   #launch({ dataDir, ports, env }: Berth): Promise<Sidecar> {
     return Sidecar.start({ dataDir, ports, env });
   }
+}
+
+function kept(
+  clients: WeakMap<Sidecar, GrpcClient>,
+  sidecar: Sidecar,
+  make: (sidecar: Sidecar) => GrpcClient,
+): GrpcClient {
+  const client = clients.get(sidecar) ?? make(sidecar);
+  clients.set(sidecar, client);
+  return client;
 }
 
 async function startStores(options: FleetOptions, directory: string, stack: AsyncDisposableStack): Promise<Stores> {

@@ -3,9 +3,11 @@ import { expect, vi } from 'vitest';
 import { AdminService, RunMode } from '#src/gen/sallyport/v1/admin_pb.js';
 import { DoomedSessions } from './doomed-sessions.ts';
 import type { Fleet } from './fleet.ts';
-import { centralEvents, verifyTrail, whenFlushed } from './fleet-trail.ts';
+import { centralEvents, namedUncertain, verifyTrail, whenFlushed } from './fleet-trail.ts';
 import { type Call, violations } from './history-checker.ts';
+import { RunningTime } from './running-time.ts';
 import { Traffic } from './traffic.ts';
+import type { TrafficRecord } from './traffic-calls.ts';
 import { timedBy, type ValidationTimes } from './validation-times.ts';
 
 /** Something that is done to Redis while people are at work. */
@@ -35,11 +37,15 @@ const BUSY = 3;
 const HELD_UP_MS = 20;
 const HELD_UP_SHARE = 0.5;
 const AGAIN = 2;
+/** Until the trail has what goes into it in the background. */
+const SETTLED_MS = 15_000;
+/** Until every sidecar has noticed, should the trouble not last longer anyway. */
+const NOTICED_MS = 5_000;
 /** Of what is asked during the trouble, at most so much is refused, for PostgreSQL may be slow then: not all, nor most. */
 const REFUSED = 0.3;
 /**
- * How long after an acknowledged end a validation elsewhere may still begin and be told yes (docs/shared-state.md): while
- * Redis comes and goes, and while all sidecars know that it is away, or there.
+ * How long after an acknowledged end a validation elsewhere may still begin and be told yes (docs/shared-state.md): at any
+ * time, and while all sidecars know that Redis is away.
  */
 const STALE_MS = 2_000;
 const STEADILY_STALE_MS = 1_000;
@@ -53,6 +59,7 @@ export async function goThrough(fleet: Fleet, trouble: Trouble): Promise<Traffic
   await whenWell(fleet);
   const evaluated = await wrongCodes(fleet);
   const outages = await outagesTold(fleet);
+  using time = new RunningTime();
   const traffic = await Traffic.start(fleet, { name, seed: name });
   let during: Lasted;
   let commands: number;
@@ -85,7 +92,9 @@ export async function goThrough(fleet: Fleet, trouble: Trouble): Promise<Traffic
     `${name}: ${record.calls.length} calls, ${JSON.stringify([...record.unavailable])} unavailable; ValidateSession in the sidecar: ${during.calls}, ${(during.late * 100).toFixed(2)} % over 100 ms (${(allowed * 100).toFixed(2)} % allowed; test held up for ${during.heldUpMs.toFixed(0)} ms); seen by callers: p99 ${slowest.p99.toFixed(0)} ms, longest ${slowest.longest.toFixed(0)} ms; last yes to what had ended ${lastYes(traffic).toFixed(0)} ms late; streams told after ${Math.max(0, ...record.followed).toFixed(0)} ms at most\n`,
   );
   expect(record.wrong).toEqual([]);
-  expect(Math.max(0, ...record.followed), 'ms until a stream elsewhere told of an approval').toBeLessThan(toldMs);
+  expect(Math.max(0, ...record.followed), 'ms until a stream elsewhere told of an approval').toBeLessThan(
+    toldMs + time.longestStandMs,
+  );
   const { asked, refused } = during;
   expect(refused, JSON.stringify([...record.unavailable])).toBeLessThanOrEqual(REFUSED * asked);
   const rules = { guesses: 5, lockMs: 900_000, liveSessions: 5, staleMs: STALE_MS };
@@ -97,7 +106,7 @@ export async function goThrough(fleet: Fleet, trouble: Trouble): Promise<Traffic
   expect(guesses, 'guesses evaluated over two people').toBeLessThanOrEqual(10);
   expect(guesses, 'guesses evaluated over two people').toBeGreaterThan(0);
   expect(await traffic.aftermath()).toEqual([]);
-  expect(during.overOneSecond, 'validations that took a sidecar over a second').toBe(0);
+  expect(during.tooLong, 'validations that took a sidecar over a second').toBe(0);
   expect(during.late, 'share of validations that took a sidecar over 100 ms').toBeLessThanOrEqual(allowed);
   expect(await copiesAsked(fleet), 'commands for copies').toBeGreaterThan(commands);
   await checkTrail(fleet, traffic);
@@ -116,12 +125,25 @@ function allowedIn({ heldUpMs }: ValidationTimes, usual: number): number {
 
 /** Every grant has its event in PostgreSQL, once, and all chains verify. */
 async function checkTrail(fleet: Fleet, { record }: Traffic): Promise<void> {
+  // How commits ended whose reply was lost is found out in the background.
+  await vi.waitFor(() => checkEvents(fleet, record), { timeout: SETTLED_MS, interval: 300 });
   await whenFlushed(fleet);
   // What sidecars write by themselves goes on meanwhile.
   const before = (await verifyTrail(fleet)).rows;
   const events = await centralEvents(fleet.postgres);
+  const verified = await verifyTrail(fleet);
+  expect(verified).toMatchObject({ intact: true });
+  expect(events.length).toBeGreaterThanOrEqual(before);
+  expect(events.length).toBeLessThanOrEqual(verified.rows);
+}
+
+async function checkEvents(fleet: Fleet, record: TrafficRecord): Promise<void> {
+  await whenFlushed(fleet);
+  const events = await centralEvents(fleet.postgres);
+  // Of calls that a database on a busy machine gave up; who asked was told of no success.
+  const named = namedUncertain(events);
   const count = (type: string, key: 'sessionId' | 'challengeId', id: string) =>
-    events.filter((event) => event.type === type && event[key] === id).length;
+    events.filter((event) => event.type === type && event[key] === id && !named.has(event.id)).length;
   const notOnce = (type: string, key: 'sessionId' | 'challengeId', ids: Iterable<string>) =>
     [...ids].filter((id) => count(type, key, id) !== 1).map((id) => `${type} ${id}`);
   expect([
@@ -130,16 +152,20 @@ async function checkTrail(fleet: Fleet, { record }: Traffic): Promise<void> {
     ...notOnce('challenge.approved', 'challengeId', record.approved),
     ...notOnce('receipt.redeemed', 'challengeId', record.redeemed),
   ]).toEqual([]);
-  for (const [id, times] of Map.groupBy(record.steppedUp, (sessionId) => sessionId))
-    expect(count('session.stepped_up', 'sessionId', id)).toBe(times.length);
-  const verified = await verifyTrail(fleet);
-  expect(verified).toMatchObject({ intact: true });
-  expect(events.length).toBeGreaterThanOrEqual(before);
-  expect(events.length).toBeLessThanOrEqual(verified.rows);
+  for (const [id, times] of Map.groupBy(record.steppedUp, (sessionId) => sessionId)) {
+    const told = count('session.stepped_up', 'sessionId', id);
+    const unsure = record.perhapsSteppedUp.filter((sessionId) => sessionId === id).length;
+    expect(told).toBeGreaterThanOrEqual(times.length);
+    expect(told).toBeLessThanOrEqual(times.length + unsure);
+  }
 }
 
-/** Outages of Redis from their beginning to their end, by sidecar. */
-async function outagesTold(fleet: Fleet): Promise<readonly number[]> {
+/** Outages of Redis from their beginning to their end, by sidecar; both are written down a moment after they are seen. */
+function outagesTold(fleet: Fleet): Promise<readonly number[]> {
+  return vi.waitFor(() => outagesToldNow(fleet), { timeout: SETTLED_MS, interval: 200 });
+}
+
+async function outagesToldNow(fleet: Fleet): Promise<readonly number[]> {
   await whenFlushed(fleet);
   const events = (await centralEvents(fleet.postgres)).filter(({ facts }) => facts['dependency'] === 'redis');
   const chains = await Promise.all(fleet.sidecars.map((_, index) => infoOf(fleet, index)));
@@ -185,10 +211,9 @@ function lateAnswers(calls: readonly Call[], staleMs: number, counts: (end: Call
     .map(({ what }) => what);
 }
 
-/** Both before the trouble, or both while every sidecar knew of it. */
+/** Both while every sidecar knew of the trouble. */
 function isSteady(spells: readonly Lasted[], end: Call, yes: Call): boolean {
-  const isBefore = spells.every(({ from }) => yes.startedAt < from);
-  return isBefore || spells.some(({ knownFrom, until }) => end.startedAt >= knownFrom && yes.endedAt <= until);
+  return spells.some(({ knownFrom, until }) => end.startedAt >= knownFrom && yes.endedAt <= until);
 }
 
 interface Lasted extends ValidationTimes {
@@ -213,12 +238,12 @@ async function once(fleet: Fleet, traffic: Traffic, trouble: Trouble): Promise<L
   const times = await timedBy(fleet, async () => {
     await trouble.begin(traffic);
     for (const index of degrades)
-      await vi.waitFor(() => expectDegraded(fleet, index), { timeout: lastsMs, interval: 20 });
+      await vi.waitFor(() => expectDegraded(fleet, index), { timeout: Math.max(lastsMs, NOTICED_MS), interval: 20 });
     if (doomed) {
       knownFrom = performance.now();
       await doomed.end();
       await pause(STEADILY_STALE_MS);
-      expect(await doomed.wrong(), 'a second after the ends').toEqual([]);
+      expect(await doomed.wrong(STEADILY_STALE_MS), 'a second after the ends').toEqual([]);
     }
     await traffic.guess('ann', 12);
     await pause(Math.max(0, from + lastsMs - performance.now()));

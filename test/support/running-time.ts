@@ -1,6 +1,8 @@
 const STEP_MS = 5;
 /** Timers are late by so much on a machine that has nothing else to do. */
 const USUALLY_LATE_MS = 5;
+/** And no more than this where the test itself keeps it busy. */
+const STAND_MS = 250;
 
 /**
  * Time since it was made, and how much of it this process could run. A shared machine stands still now and then, for a
@@ -10,8 +12,11 @@ export class RunningTime implements Disposable {
   readonly #from = performance.now();
   #seen = performance.now();
   #stoodMs = 0;
+  #longestMs = 0;
   readonly #timer = setInterval(() => {
-    this.#stoodMs += this.#lateMs();
+    const late = this.#lateMs();
+    this.#stoodMs += late;
+    this.#longestMs = Math.max(this.#longestMs, late);
     this.#seen = performance.now();
   }, STEP_MS);
 
@@ -22,6 +27,12 @@ export class RunningTime implements Disposable {
 
   get elapsedMs(): number {
     return performance.now() - this.#from;
+  }
+
+  /** For how long nothing here could run at a stretch, at most; 0 where a test that is busy itself accounts for it. */
+  get longestStandMs(): number {
+    const longest = Math.max(this.#longestMs, this.#lateMs());
+    return longest < STAND_MS ? 0 : longest;
   }
 
   [Symbol.dispose](): void {

@@ -30,6 +30,8 @@ export class TrafficRecord {
   readonly approved = new Set<string>();
   readonly redeemed = new Set<string>();
   readonly steppedUp: string[] = [];
+  /** Sessions of which nobody was told whether they were stepped up. */
+  readonly perhapsSteppedUp: string[] = [];
   readonly ended = new Set<string>();
   /** Calls that were refused as unavailable, by what was said. */
   readonly unavailable = new Map<string, number>();
@@ -39,8 +41,8 @@ export type Answered =
   | { readonly outcome: 'taken'; readonly receipt: string }
   | { readonly outcome: 'refused' | 'unknown' };
 
-/** A call that is not answered by then hangs. */
-const LIMIT_MS = 5_000;
+/** A call that is not answered by then hangs: several times what any of them may take, also on a machine that stands still. */
+const LIMIT_MS = 10_000;
 
 /** Callers of one sidecar; each call is in the record when it is over. */
 export class TrafficCalls {
@@ -203,7 +205,9 @@ export class TrafficCalls {
       return { ...known, token, key, generation, endBegan: Number.POSITIVE_INFINITY };
     } catch (error) {
       // The one that came first has replaced the token.
-      this.#saw(startedAt, spent(this.#refusal('UpdateSession', error, ['RECEIPT_REDEEMED', 'SESSION_INVALID'])));
+      const outcome = this.#refusal('UpdateSession', error, ['RECEIPT_REDEEMED', 'SESSION_INVALID']);
+      if (outcome === 'unknown') this.#record.perhapsSteppedUp.push(known.sessionId);
+      this.#saw(startedAt, spent(outcome));
       return undefined;
     }
   }

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { Method } from '#src/gen/sallyport/v1/common_pb.js';
 import { FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
 import type { Fleet, FleetSettings } from './fleet.ts';
-import type { GrpcClient } from './grpc-client.ts';
+import { errorInfo, type GrpcClient } from './grpc-client.ts';
 import { CONSENT } from './people.ts';
 import { SeededRandom } from './random.ts';
 import { backupCode } from './step-up.ts';
@@ -35,6 +35,7 @@ interface Enrolled {
 
 const TRIES = 40;
 const PAUSE_MS = 200;
+const ENROLMENTS = 10;
 /** Dead tokens that a person goes on trying. */
 const DEAD = 6;
 /** For how long the tokens of a session that was just ended are tried everywhere, and how often. */
@@ -67,13 +68,14 @@ export class Traffic {
   /** Resolves when everybody is enrolled and goes about their business. */
   static async start(fleet: Fleet, options: TrafficOptions): Promise<Traffic> {
     const traffic = new Traffic(fleet, options);
-    for (const victim of ['ann', 'bob']) await traffic.#prepareVictim(fleet.client(0), victim);
-    for (let number = 0; number < (options.movers ?? 2); number += 1) {
-      const subject = `${options.name}-mover-${number}`;
-      const enrolled = await traffic.#enrol(fleet.client(number % fleet.sidecars.length), subject);
-      traffic.#lanes.push(traffic.#move(enrolled));
-    }
-    traffic.#lanes.push(traffic.#crowd(`${options.name}-crowd`));
+    for (const victim of ['ann', 'bob']) await traffic.#prepareVictim(fleet.caller(0), victim);
+    const movers: Enrolled[] = [];
+    for (let number = 0; number < (options.movers ?? 2); number += 1)
+      movers.push(
+        await traffic.#enrol(fleet.caller(number % fleet.sidecars.length), `${options.name}-mover-${number}`),
+      );
+    // Only now, when nothing can fail any more before somebody may call `stop`.
+    traffic.#lanes.push(...movers.map((enrolled) => traffic.#move(enrolled)), traffic.#crowd(`${options.name}-crowd`));
     return traffic;
   }
 
@@ -117,22 +119,26 @@ export class Traffic {
     return found;
   }
 
+  /** Under a new name each time: who was not answered may have enrolled all the same. */
   async #enrol(client: GrpcClient, subject: string): Promise<Enrolled> {
+    for (let tries = 1; tries <= ENROLMENTS; tries += 1) {
+      const enrolled = await this.#enrolOnce(client, tries === 1 ? subject : `${subject}-${tries}`);
+      if (enrolled) return enrolled;
+      await pause(PAUSE_MS);
+    }
+    throw new Error(`${subject} could not be enrolled`);
+  }
+
+  /** Undefined when a busy database did not answer. */
+  async #enrolOnce(client: GrpcClient, subject: string): Promise<Enrolled | undefined> {
     const known = await this.#at(0).signIn(subject);
-    if (!known) throw new Error(`${subject} could not sign in`);
-    const begun = await client.unary(FactorService.method.beginEnrollment, {
-      subject,
-      method: Method.TOTP,
-      sessionToken: known.token,
-      consent: CONSENT,
-    });
-    if (begun.material.case !== 'totp') throw new Error('expected TOTP material');
-    const { backupCodes } = await client.unary(FactorService.method.confirmEnrollment, {
-      subject,
-      factorId: begun.factor?.id ?? '',
-      proof: { case: 'code', value: oathtoolCode(begun.material.value.manualKey) },
-    });
-    return { known, codes: [...backupCodes] };
+    if (!known) return undefined;
+    try {
+      return { known, codes: await enrolApp(client, known) };
+    } catch (error) {
+      if (errorInfo(error).reason !== 'STORE_UNAVAILABLE') throw error;
+      return undefined;
+    }
   }
 
   async #prepareVictim(client: GrpcClient, victim: string): Promise<void> {
@@ -282,6 +288,23 @@ export class Traffic {
     const [high = 0, low = 0] = this.#random.bytes(2);
     return bound === 0 ? 0 : (high * 256 + low) % bound;
   }
+}
+
+/** Enrols an authenticator; the backup codes. */
+async function enrolApp(client: GrpcClient, { subject, token }: KnownToken): Promise<string[]> {
+  const begun = await client.unary(FactorService.method.beginEnrollment, {
+    subject,
+    method: Method.TOTP,
+    sessionToken: token,
+    consent: CONSENT,
+  });
+  if (begun.material.case !== 'totp') throw new Error('expected TOTP material');
+  const { backupCodes } = await client.unary(FactorService.method.confirmEnrollment, {
+    subject,
+    factorId: begun.factor?.id ?? '',
+    proof: { case: 'code', value: oathtoolCode(begun.material.value.manualKey) },
+  });
+  return [...backupCodes];
 }
 
 function pick<T>(from: readonly T[], place: number): T | undefined {
