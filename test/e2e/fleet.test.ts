@@ -3,13 +3,14 @@ import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import { eventually } from '../support/eventually.ts';
 import { startFleet } from '../support/fleet.ts';
 import type { RedisKind } from '../support/fleet-redis.ts';
+import { UNHURRIED } from '../support/patient-settings.ts';
 import { signIn } from '../support/people.ts';
 
 describe('a fleet of sidecars', () => {
   it.each<RedisKind | 'none'>(['single', 'sentinel', 'cluster', 'none'])(
     'is one product over Redis %s: a session of A is good at B, and refused there soon after it ended at C',
     async (redis) => {
-      await using fleet = await startFleet({ redis, auditRole: true });
+      await using fleet = await startFleet({ redis, auditRole: true, settings: UNHURRIED });
       const [a, b, c] = [fleet.client(0), fleet.client(1), fleet.client(2)];
       const { token, sessionId } = await signIn(a, 'ada');
       const found = await b.unary(SessionService.method.validateSession, { token });
@@ -25,7 +26,7 @@ describe('a fleet of sidecars', () => {
   );
 
   it('works through a pooler and proxies, and a sidecar that was killed comes back in its place', async () => {
-    await using fleet = await startFleet({ sidecars: 2, pooler: true, proxies: true });
+    await using fleet = await startFleet({ sidecars: 2, pooler: true, proxies: true, settings: UNHURRIED });
     const { token, sessionId } = await signIn(fleet.client(0), 'ada');
     expect(fleet.paths(0).postgres.accepted).toBeGreaterThan(0);
     expect(fleet.paths(0).redis?.accepted).toBeGreaterThan(0);

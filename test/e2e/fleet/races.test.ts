@@ -1,5 +1,5 @@
 import { Fleet, type FleetOptions } from '../../support/fleet.ts';
-import { PATIENT } from '../../support/patient-settings.ts';
+import { UNHURRIED } from '../../support/patient-settings.ts';
 import { describeRaces } from '../races.contract.ts';
 
 const overFleet = (options: FleetOptions) => async () => {
@@ -17,7 +17,7 @@ const overFleet = (options: FleetOptions) => async () => {
 };
 
 /** Fifty at once on a busy machine: what is slow must not be taken for a refusal. */
-const settings = { ...PATIENT, SALLYPORT_POSTGRES_TIMEOUT: '10s' };
+const settings = UNHURRIED;
 
 describeRaces('three sidecars over Redis and PostgreSQL', overFleet({ settings }));
 describeRaces('three sidecars without Redis, through a pooler', overFleet({ settings, redis: 'none', pooler: true }));
