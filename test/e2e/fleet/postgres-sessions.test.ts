@@ -10,15 +10,19 @@ import { methodOf } from '../../support/api-calls.ts';
 import { eventually } from '../../support/eventually.ts';
 import { Fleet } from '../../support/fleet.ts';
 import { centralEvents, namedUncertain, verifyTrail, whenFlushed } from '../../support/fleet-trail.ts';
-import { PATIENT } from '../../support/patient-settings.ts';
+import { UNHURRIED } from '../../support/patient-settings.ts';
 import { validate, watchSession } from '../../support/sessions-watched.ts';
+import { undisturbed } from '../../support/undisturbed.ts';
 import { type WireAnswer, WireClient } from '../../support/wire-answers.ts';
 
-const LIMITS = { low: 5_000, normal: 3_000, sensitive: 1_500, critical: 0 } as const;
+/** Each far longer than it takes until the last sidecar has noticed that PostgreSQL is away. */
+const LIMITS = { low: 7_000, normal: 5_500, sensitive: 4_000, critical: 0 } as const;
 /** The limit runs by the monotonic clock as well, and instants are told in whole milliseconds. */
 const CLOCKS_MS = 15;
-/** Until news has come from one sidecar to the others. */
-const NEWS_MS = 500;
+/** An end is in force on every sidecar within the second (docs/outages.md). */
+const IN_FORCE_MS = 1_000;
+/** And every sidecar that missed the word of it finds it in the list in Redis. */
+const LISTED_MS = 1_500;
 
 const good = ({ code }: WireAnswer) => code === status.OK;
 const isInvalid = ({ code, reason }: WireAnswer) => code === status.UNAUTHENTICATED && reason === 'SESSION_INVALID';
@@ -45,8 +49,19 @@ describe('three sidecars that have lost PostgreSQL, and have Redis', () => {
   const used = async (token: string) => {
     for (const each of wires) expect(await validate(each, token)).toMatchObject({ code: status.OK });
   };
+  const copies = async () => {
+    const keys = await Promise.all(fleet.redis.servers.map((server) => server.cli('KEYS', '*:session:*')));
+    return keys.flatMap((of) => of.split('\n')).filter((key) => key !== '').length;
+  };
+  /** Signs in, and lets the copy arrive in Redis. */
+  const copied = async (subject: string) => {
+    const before = await copies();
+    const session = await signIn(subject);
+    await eventually('Redis has a copy', async () => (await copies()) > before);
+    return session;
+  };
   const dependency = async (index: number) => {
-    const { dependencies } = await fleet.client(index).unary(AdminService.method.getInfo, {});
+    const { dependencies } = await fleet.caller(index).unary(AdminService.method.getInfo, {});
     return dependencies.find(({ name }) => name === 'postgres');
   };
   const allSay = (up: boolean) => async () => {
@@ -87,7 +102,8 @@ describe('three sidecars that have lost PostgreSQL, and have Redis', () => {
         SALLYPORT_OUTAGE_POSTGRES_NORMAL: `${LIMITS.normal}ms`,
         SALLYPORT_OUTAGE_POSTGRES_SENSITIVE: `${LIMITS.sensitive}ms`,
         SALLYPORT_OUTAGE_POSTGRES_CRITICAL: '0s',
-        ...PATIENT,
+        // PostgreSQL is killed, which is noticed without any time-out.
+        ...UNHURRIED,
       },
     });
     connect();
@@ -116,7 +132,8 @@ describe('three sidecars that have lost PostgreSQL, and have Redis', () => {
     expect(answer.retryMs).toBeGreaterThanOrEqual(1_000);
     const everybody = await wire(0).call(methodOf('SessionService/RevokeAllSessions'), { subject: other.subject });
     expect(everybody.metadata['inForce']).toBe('true');
-    await pause(NEWS_MS);
+    // Long enough to see whether the others are in time.
+    await pause(IN_FORCE_MS + 500);
     // The one that took it is gone before PostgreSQL is back; the others know it from Redis alone.
     await watches[2]?.stop();
     await fleet.kill(2);
@@ -126,8 +143,8 @@ describe('three sidecars that have lost PostgreSQL, and have Redis', () => {
     await pause(500);
     for (const watch of watches) {
       const answers = await watch.stop();
-      // The sidecar that was asked knows when it answers, the others within the second.
-      const late = answers.filter(({ from }) => from > toldAt + (watch === watches[2] ? 0 : NEWS_MS));
+      // The sidecar that was asked knows when it answers.
+      const late = answers.filter(({ from }) => from > toldAt + (watch === watches[2] ? 0 : IN_FORCE_MS));
       expect(late.filter(good)).toEqual([]);
       const lastGood = answers.findLast(good)?.from ?? 0;
       const firstBad = answers.find(isInvalid)?.from ?? 0;
@@ -149,7 +166,9 @@ describe('three sidecars that have lost PostgreSQL, and have Redis', () => {
     await used(session.token);
     await lose();
     expect(await revoke(0, session)).toMatchObject({ metadata: { inForce: 'true' } });
-    await pause(NEWS_MS);
+    for (const client of wires)
+      await eventually('all refuse it', async () => !good(await validate(client, session.token, 'low')), 10_000);
+    await pause(LISTED_MS + 500);
     await fleet.redis.flush();
     for (const client of wires) expect(await validate(client, session.token, 'low')).not.toSatisfy(good);
     await findAgain();
@@ -157,58 +176,61 @@ describe('three sidecars that have lost PostgreSQL, and have Redis', () => {
     for (const client of wires) expect(await validate(client, session.token)).toSatisfy(isInvalid);
   });
 
-  it('answer for known sessions as long as the sensitivity allows, to the moment, and then refuse', async () => {
-    // Otherwise it would count as the last outage.
-    await pause(Math.max(0, outageEndedAt + SAME_OUTAGE_WITHIN + 200 - Date.now()));
-    const inMemory = await signIn('known');
-    await used(inMemory.token);
-    // Only Redis has it for the other sidecars: they never saw it.
-    const inRedis = await signIn('copied');
-    await pause(NEWS_MS);
-    await lose();
-    const watched = wires.flatMap((client, index) =>
-      SENSITIVITIES.map((use) => ({
-        index,
-        use,
-        watch: watchSession(client, (index === 2 ? inRedis : inMemory).token, use),
-      })),
-    );
-    const since = await Promise.all(
-      wires.map(async (_, index) => {
-        const at = (await dependency(index))?.sinceTime;
-        return Number(at?.seconds ?? 0) * 1_000 + (at?.nanos ?? 0) / 1_000_000;
-      }),
-    );
-    expect((await fetch(`${fleet.sidecar(0).adminUrl}/readyz`)).status).toBe(200);
-    await pause(LIMITS.low + 1_000);
-    // Nothing is of use any more, and the process lives.
-    for (const { adminUrl } of fleet.sidecars) {
-      expect((await fetch(`${adminUrl}/readyz`)).status).toBe(503);
-      expect((await fetch(`${adminUrl}/livez`)).status).toBe(200);
-    }
-    for (const { index, use, watch } of watched) {
-      const over = (since[index] ?? 0) + LIMITS[use];
-      const answers = await watch.stop();
-      const before = answers.filter(({ to }) => to < over - CLOCKS_MS);
-      const after = answers.filter(({ from }) => from > over + CLOCKS_MS);
-      expect(
-        before.filter((answer) => !good(answer)),
-        `sidecar ${index}, ${use}, before`,
-      ).toEqual([]);
-      expect(
-        after.filter((answer) => answer.reason !== 'STORE_UNAVAILABLE'),
-        `sidecar ${index}, ${use}, after`,
-      ).toEqual([]);
-      expect(after.every(({ code, retryMs = 0 }) => code === status.UNAVAILABLE && retryMs >= 1_000)).toBe(true);
-      expect(after.length, `${use}: answers after the limit`).toBeGreaterThan(3);
-      if (LIMITS[use] > 0) expect(before.length, `${use}: answers before the limit`).toBeGreaterThan(3);
-    }
-    await findAgain();
-    for (const client of wires) {
-      expect(await validate(client, inMemory.token, 'critical')).toMatchObject({ code: status.OK, degraded: '' });
-      expect(await validate(client, inRedis.token, 'critical')).toMatchObject({ code: status.OK });
-    }
-  });
+  it('answer for known sessions as long as the sensitivity allows, to the moment, and then refuse', () =>
+    undisturbed(async (go) => {
+      if (!fleet.postgres.running) await findAgain();
+      // Otherwise it would count as the last outage.
+      await pause(Math.max(0, outageEndedAt + SAME_OUTAGE_WITHIN + 200 - Date.now()));
+      const inMemory = await copied(`known-${go}`);
+      await used(inMemory.token);
+      // Only Redis has it for the other sidecars: they never saw it.
+      const inRedis = await copied(`copied-${go}`);
+      await lose();
+      const watched = wires.flatMap((client, index) =>
+        SENSITIVITIES.map((use) => ({
+          index,
+          use,
+          watch: watchSession(client, (index === 2 ? inRedis : inMemory).token, use),
+        })),
+      );
+      await using watching = new AsyncDisposableStack();
+      for (const { watch } of watched) watching.defer(async () => void (await watch.stop()));
+      const since = await Promise.all(
+        wires.map(async (_, index) => {
+          const at = (await dependency(index))?.sinceTime;
+          return Number(at?.seconds ?? 0) * 1_000 + (at?.nanos ?? 0) / 1_000_000;
+        }),
+      );
+      expect((await fetch(`${fleet.sidecar(0).adminUrl}/readyz`)).status).toBe(200);
+      await pause(LIMITS.low + 1_000);
+      // Nothing is of use any more, and the process lives.
+      for (const { adminUrl } of fleet.sidecars) {
+        expect((await fetch(`${adminUrl}/readyz`)).status).toBe(503);
+        expect((await fetch(`${adminUrl}/livez`)).status).toBe(200);
+      }
+      for (const { index, use, watch } of watched) {
+        const over = (since[index] ?? 0) + LIMITS[use];
+        const answers = await watch.stop();
+        const earlier = answers.filter(({ to }) => to < over - CLOCKS_MS);
+        const later = answers.filter(({ from }) => from > over + CLOCKS_MS);
+        expect(
+          earlier.filter((answer) => !good(answer)),
+          `sidecar ${index}, ${use}, before`,
+        ).toEqual([]);
+        expect(
+          later.filter((answer) => answer.reason !== 'STORE_UNAVAILABLE'),
+          `sidecar ${index}, ${use}, after`,
+        ).toEqual([]);
+        expect(later.every(({ code, retryMs = 0 }) => code === status.UNAVAILABLE && retryMs >= 1_000)).toBe(true);
+        expect(later.length, `${use}: answers after the limit`).toBeGreaterThan(3);
+        if (LIMITS[use] > 0) expect(earlier.length, `${use}: answers before the limit`).toBeGreaterThan(3);
+      }
+      await findAgain();
+      for (const client of wires) {
+        expect(await validate(client, inMemory.token, 'critical')).toMatchObject({ code: status.OK, degraded: '' });
+        expect(await validate(client, inRedis.token, 'critical')).toMatchObject({ code: status.OK });
+      }
+    }));
 
   it('leave a trail in which each of these ends stands once', async () => {
     await whenFlushed(fleet);
