@@ -184,6 +184,7 @@ function bash(script: string, cwd: string): Promise<{ readonly code: number | nu
     };
     child.stdout.on('data', collect);
     child.stderr.on('data', collect);
-    child.on('exit', (code) => resolve({ code, output }));
+    // Not at `exit`, which may come before the last words.
+    child.on('close', (code) => resolve({ code, output }));
   });
 }

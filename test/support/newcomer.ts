@@ -33,7 +33,7 @@ export class Newcomer implements AsyncDisposable {
     this.#push = around.push;
     this.#publicUrl = around.publicUrl;
     this.#passkeyPort = around.passkeyPort;
-    this.#read(around.sidecar.child.stderr, (line) => this.#log(line));
+    void this.#read(around.sidecar.child.stderr, (line) => this.#log(line));
   }
 
   /** What the person could not do, for the message of a test. */
@@ -43,39 +43,57 @@ export class Newcomer implements AsyncDisposable {
 
   /** Runs commands as they are pasted into a terminal; answers what can be seen there. */
   async run(script: string, cwd: string): Promise<{ readonly code: number | null; readonly output: string }> {
-    const terminal = spawn('bash', ['-euo', 'pipefail', '-c', script], { cwd, stdio: ['pipe', 'pipe', 'pipe'] });
+    const terminal = spawn('bash', ['-euo', 'pipefail', '-c', script], {
+      cwd,
+      stdio: ['pipe', 'pipe', 'pipe'],
+      // A group of its own, so that the command that runs can be ended with it.
+      detached: true,
+    });
     this.#terminal = terminal;
+    // What is typed when it has just ended.
+    terminal.stdin.on('error', () => {});
     let output = '';
-    for (const stream of [terminal.stdout, terminal.stderr])
+    const read = [terminal.stdout, terminal.stderr].map((stream) =>
       this.#read(stream, async (line) => {
         output += `${line}\n`;
         await this.#see(line);
-      });
+      }),
+    );
     const patience = setTimeout(() => {
       output += 'nothing more came\n';
-      terminal.kill();
+      this.#close();
     }, PATIENCE_MS);
     const code = await new Promise<number | null>((resolve) => terminal.on('exit', resolve));
     clearTimeout(patience);
+    await Promise.all(read);
     return { code, output };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#terminal?.kill();
+    this.#close();
     this.#passkeys?.server.kill();
     await this.#passkeys?.browser.close();
   }
 
-  #read(stream: Readable | null, see: (line: string) => Promise<void> | void): void {
-    if (!stream) return;
-    createInterface({ input: stream }).on('line', async (line) => {
+  /** Closes the terminal, with what runs in it. */
+  #close(): void {
+    const { pid = 0, exitCode = 0, signalCode } = this.#terminal ?? {};
+    if (pid > 0 && exitCode === null && signalCode === null) process.kill(-pid);
+  }
+
+  /** Resolves when the last line was shown. */
+  #read(stream: Readable | null, see: (line: string) => Promise<void> | void): Promise<void> {
+    if (!stream) return Promise.resolve();
+    const lines = createInterface({ input: stream });
+    lines.on('line', async (line) => {
       try {
         await see(line);
       } catch (error) {
         this.#troubles.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
-        this.#terminal?.kill();
+        this.#close();
       }
     });
+    return new Promise((resolve) => lines.on('close', resolve));
   }
 
   #type(text: string): void {
