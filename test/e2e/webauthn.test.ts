@@ -7,6 +7,7 @@ import { Method, Sensitivity } from '#src/gen/sallyport/v1/common_pb.js';
 import { FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 import { errorInfo, type GrpcClient } from '../support/grpc-client.ts';
+import { UNHURRIED } from '../support/patient-settings.ts';
 import { signIn, TRANSFER } from '../support/people.ts';
 import { Sidecar } from '../support/sidecar.ts';
 import { type Bend, FLAG, SoftwareAuthenticator } from '../support/software-authenticator.ts';
@@ -241,7 +242,8 @@ describe('two sidecars that share a database', () => {
   let b: GrpcClient;
 
   beforeAll(async () => {
-    fleet = await startFleet({ sidecars: 2, settings: webauthnSettings([page.origin, SOFT_ORIGIN]) });
+    const settings = { ...UNHURRIED, ...webauthnSettings([page.origin, SOFT_ORIGIN]) };
+    fleet = await startFleet({ sidecars: 2, settings });
     [a, b] = [fleet.client(0), fleet.client(1)];
   });
   afterAll(() => fleet[Symbol.asyncDispose]());
