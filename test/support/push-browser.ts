@@ -73,13 +73,29 @@ export class PushBrowser {
     await this.context.grantPermissions(['notifications'], { origin: this.origin });
   }
 
-  /** What the push service brings, decrypted. Throws where no service worker is there for it. */
+  /**
+   * What the push service brings, decrypted; resolves when the notification is shown. Throws where no service worker is
+   * there for it.
+   */
   async deliver(payload: string): Promise<void> {
     const scope = `${this.origin}/push/`;
     // Word of the registration comes a moment after the page has it, and a message without one would be lost.
     await until(() => this.#registrations.has(scope));
     const registrationId = this.#registrations.get(scope) ?? '';
+    const worker = await this.worker();
+    // Nobody may ask which are shown before it is: Chromium forgets one that it is just about to show.
+    await worker.evaluate(() => {
+      // biome-ignore lint/suspicious/noExplicitAny: runs in the service worker.
+      const self = globalThis as any;
+      self.shown = new Promise<void>((resolve, reject) => {
+        self.registration.showNotification = async (...args: readonly unknown[]) => {
+          delete self.registration.showNotification;
+          await self.registration.showNotification(...args).then(resolve, reject);
+        };
+      });
+    });
     await this.#cdp.send('ServiceWorker.deliverPushMessage', { origin: this.origin, registrationId, data: payload });
+    await worker.evaluate('shown');
   }
 
   async worker(): Promise<Worker> {
