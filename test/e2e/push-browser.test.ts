@@ -13,6 +13,7 @@ import { Balancer } from '../support/balancer.ts';
 import { launchChromium, type WatchedPage } from '../support/chromium.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 import type { GrpcClient } from '../support/grpc-client.ts';
+import { UNHURRIED } from '../support/patient-settings.ts';
 import { CONSENT, signIn, TRANSFER } from '../support/people.ts';
 import { PushBrowser } from '../support/push-browser.ts';
 import { PushServiceStandIn } from '../support/push-service-stand-in.ts';
@@ -46,6 +47,7 @@ beforeAll(async () => {
   fleet = await startFleet({
     sidecars: 2,
     settings: {
+      ...UNHURRIED,
       MFA_METHODS: '["push","totp","backup_code"]',
       SALLYPORT_LISTENERS_PUBLIC_URL: origin,
       SALLYPORT_LISTENERS_PUBLIC_APP_NAME: 'Harbour Bank',
