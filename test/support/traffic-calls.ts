@@ -4,6 +4,7 @@ import { Sensitivity } from '#src/gen/sallyport/v1/common_pb.js';
 import { SessionService } from '#src/gen/sallyport/v1/session_pb.js';
 import { errorInfo, type GrpcClient } from './grpc-client.ts';
 import type { Call, Observation } from './history-checker.ts';
+import { insist } from './insist.ts';
 import { TRANSFER } from './people.ts';
 import { type backupCode, totp } from './step-up.ts';
 
@@ -43,6 +44,8 @@ export type Answered =
 
 /** A call that is not answered by then hangs: several times what any of them may take, also on a machine that stands still. */
 const LIMIT_MS = 10_000;
+/** A challenge that is followed is proved, and if that comes to nothing cancelled, by calls that have their own limits. */
+const FOLLOWED_MS = 3 * LIMIT_MS;
 
 /** Callers of one sidecar; each call is in the record when it is over. */
 export class TrafficCalls {
@@ -130,8 +133,9 @@ export class TrafficCalls {
 
   async cancel(known: KnownToken, challengeId: string): Promise<void> {
     const request = { challengeId, sessionToken: known.token };
-    // It may be over already.
-    await this.#client.unary(ChallengeService.method.cancelChallenge, request, LIMIT_MS).catch(() => {});
+    const cancel = () => this.#client.unary(ChallengeService.method.cancelChallenge, request, LIMIT_MS);
+    // It may be over already. One that stays open is followed in vain.
+    await insist(cancel).catch(() => {});
   }
 
   /** Proves by something that is good once; `proof` is its name in the history. */
@@ -234,7 +238,7 @@ export class TrafficCalls {
       stream.once('close', () => resolve());
     });
     const end = new Promise<number>((resolve) => {
-      const limit = setTimeout(() => stream.cancel(), LIMIT_MS);
+      const limit = setTimeout(() => stream.cancel(), FOLLOWED_MS);
       stream.on('data', ({ event }) => {
         if (event.case === 'finished') resolve(performance.now());
       });

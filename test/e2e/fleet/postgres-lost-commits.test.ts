@@ -45,7 +45,7 @@ describe('three sidecars whose PostgreSQL commits while the reply is lost', () =
           await pause(25);
           return lostBy(ROLES.state) >= LOST && lostBy(ROLES.audit) >= LOST;
         },
-        90_000,
+        120_000,
       );
       for (const path of paths) path.lose(0);
       await load.more(60);
