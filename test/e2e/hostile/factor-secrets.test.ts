@@ -118,6 +118,12 @@ function monitor(redis: RedisServer) {
   return { text: () => Buffer.concat(parts).toString('latin1'), [Symbol.dispose]: () => void child.kill() };
 }
 
+/** Without the milliseconds that values live: a hundred numbers of six digits, as codes have. */
+function withoutLifetimes(told: string): string {
+  const lifetimes = new Set([...told.matchAll(/"PX" "(\d+)"/g)].map(([, milliseconds]) => milliseconds));
+  return told.replaceAll(/"(\d{6})"/g, (argument, digits: string) => (lifetimes.has(digits) ? '"lifetime"' : argument));
+}
+
 async function dumpOfRedis({ port }: RedisServer): Promise<Buffer> {
   const redis = new Redis({ port, host: '127.0.0.1' });
   try {
@@ -178,7 +184,7 @@ async function shared(): Promise<Search> {
   await planted.run();
   search.secrets = planted.secrets;
   search.sinks.set('Redis', await dumpOfRedis(redis));
-  search.sinks.set('told to Redis', unescaped(told.text()));
+  search.sinks.set('told to Redis', unescaped(withoutLifetimes(told.text())));
   await whenFlushed(fleet);
   for (const [index, sidecar] of fleet.sidecars.entries()) await search.readSidecar(`sidecar ${index}`, sidecar);
   search.sinks.set('errors', Buffer.concat(clients.flatMap(({ errors }) => errors)));

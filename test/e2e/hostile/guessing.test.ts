@@ -169,7 +169,8 @@ describe('what counts as a guess', () => {
     const same = await answer(client, await openTransfer(client, person), person.token, totp(code));
     expect(same).toMatchObject({ end: 'refused', refusal: RefusalReason.PROOF_REPLAYED, attemptsLeft: 9 });
     // The window still admits it one step later.
-    await new Promise((resolve) => setTimeout(resolve, 30_000 - (Date.now() % 30_000) + 100));
+    if (oathtoolCode(person.key) === code)
+      await new Promise((resolve) => setTimeout(resolve, 30_000 - (Date.now() % 30_000) + 100));
     const next = await answer(client, await openTransfer(client, person), person.token, totp(code));
     expect(next).toMatchObject({ end: 'refused', refusal: RefusalReason.PROOF_REPLAYED, attemptsLeft: 8 });
     const events = await eventually(sidecar, { subject: 'replayed', types: ['challenge.refused'] }, undefined, 2);
