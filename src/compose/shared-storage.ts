@@ -167,7 +167,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
   );
   flusher.start();
   stack.defer(() => flusher.close());
-  const forget = pool.breaker.onChange(({ up }) => up && flusher.recovered());
+  const forget = flushPool.breaker.onChange(({ up }) => up && flusher.recovered());
   stack.defer(forget);
   const central = new CentralAuditLog({ database: stateTrail, keys: subjectKeys, local: trail.audit, clock });
   const append = notices ? appendNoting(trail.audit.append, sql, log) : trail.audit.append;
