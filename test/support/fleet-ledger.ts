@@ -25,6 +25,8 @@ const SETTLED_MS = 15_000;
  * grant has one effect and one event, none is there twice, what did not happen is named, and all chains verify.
  */
 export async function balance(fleet: Fleet, told: Acknowledged, options: BalanceOptions = {}): Promise<Balance> {
+  // Apart, since catching up takes its time, and is what is told when it never ends.
+  await whenFlushed(fleet);
   const balanced = await vi.waitFor(() => balanceNow(fleet, told, options), { timeout: SETTLED_MS, interval: 300 });
   const verdict = await verifyTrail(fleet);
   expect(verdict).toMatchObject({ intact: true });

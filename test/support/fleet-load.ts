@@ -39,6 +39,7 @@ export class FleetLoad {
   /** Calls that were told to come again. */
   refused = 0;
   #running = false;
+  #abandoned = false;
   #rounds = 0;
 
   /** `pauseMs`: between the calls of one lane. */
@@ -60,13 +61,18 @@ export class FleetLoad {
   /** Calls while `work` is at it, and lets calls under way come to their success: what is away has to be back then. */
   async during(work: () => Promise<void>): Promise<void> {
     this.#running = true;
+    this.#abandoned = false;
     this.#rounds += 1;
     const lanes = Array.from({ length: this.#lanes }, (_, lane) => this.#run(lane));
     try {
       await work();
+    } catch (error) {
+      // What is away may never be back, and what went wrong is to be told.
+      this.#abandoned = true;
+      throw error;
     } finally {
       this.#running = false;
-      await Promise.all(lanes);
+      await (this.#abandoned ? Promise.allSettled(lanes) : Promise.all(lanes));
     }
   }
 
@@ -146,7 +152,7 @@ export class FleetLoad {
         if (!isGone && !EXPECTED.has(code)) this.wrong.push(`${code} ${reason} ${String(error)}`);
         this.refused += 1;
         // Nothing comes to an end while something is away: give up on it then.
-        if (!this.#running && tries > 400) throw error;
+        if (this.#abandoned || (!this.#running && tries > 400)) throw error;
         await pause(RETRY_MS);
       }
     }
