@@ -7,7 +7,7 @@ import { freePort } from '../../scripts/servers/free-port.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 import type { GrpcClient } from '../support/grpc-client.ts';
 import { HonestPerson, type Outcome, type Way } from '../support/honest-person.ts';
-import { PATIENT } from '../support/patient-settings.ts';
+import { UNHURRIED } from '../support/patient-settings.ts';
 import { type PushReply, PushServiceStandIn } from '../support/push-service-stand-in.ts';
 import { SeededRandom } from '../support/random.ts';
 import { ACCOUNT_SID, AUTH_TOKEN, FROM_NUMBER, TwilioStandIn, type TwilioTrouble } from '../support/twilio-stand-in.ts';
@@ -42,15 +42,20 @@ const PUSH_TROUBLES: readonly PushReply[] = [
   'reset',
 ];
 
-const random = new SeededRandom('honest people');
-const fraction = () => Buffer.from(random.bytes(4)).readUInt32BE() / 2 ** 32;
+const fractionsOf = (seed: string) => {
+  const random = new SeededRandom(seed);
+  return () => Buffer.from(random.bytes(4)).readUInt32BE() / 2 ** 32;
+};
+const fraction = fractionsOf('honest people');
 const below = (bound: number) => Math.floor(fraction() * bound);
 /** How often each provider was asked, and how often it failed. */
 const asked = { sms: 0, push: 0, lost: 0 };
 const failed = { sms: 0, push: 0, lost: 0 };
+/** A sequence for each, so that it is not for the order of calls to say how many fail. */
+const fates = { sms: fractionsOf('sms'), push: fractionsOf('push'), lost: fractionsOf('lost') };
 const rolls = (what: keyof typeof asked): boolean => {
   asked[what] += 1;
-  if (fraction() >= FAULTS) return false;
+  if (fates[what]() >= FAULTS) return false;
   failed[what] += 1;
   return true;
 };
@@ -71,7 +76,7 @@ beforeAll(async () => {
   fleet = await startFleet({
     sidecars: 2,
     settings: {
-      ...PATIENT,
+      ...UNHURRIED,
       MFA_METHODS: '["totp","sms","push","webauthn","backup_code"]',
       TWILIO_ACCOUNT_SID: ACCOUNT_SID,
       TWILIO_AUTH_TOKEN: AUTH_TOKEN,
