@@ -30,8 +30,13 @@ const CLUSTER = 'npm run cluster';
 const EVERY_FACTOR_FILE = 'deploy/every-factor.yaml';
 const EVERY_FACTOR = `npm start -- --config ${EVERY_FACTOR_FILE}`;
 
+/** The code of the step before is good until this step ends: nobody types it who sees that coming. */
+const AWAY_FROM_STEPS = 'until ((10#$(date +%S) % 30 < 22)); do sleep 0.2; done';
+
 function commandsOf(text: string): string[] {
-  return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, code]) => (code ?? '').trim());
+  return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, code = '']) =>
+    code.includes("-N '-30 seconds'") ? `${AWAY_FROM_STEPS}\n${code.trim()}` : code.trim(),
+  );
 }
 
 function sections(page: string): string[] {
