@@ -11,8 +11,10 @@ import { enrolledPerson, type Person } from './people.ts';
 import { answer, backupCode } from './step-up.ts';
 import { type WireAnswer, WireClient } from './wire-answers.ts';
 
-/** Until all sidecars know what one of them has said. */
-const NEWS_MS = 1_250;
+/** Until all sidecars know what one of them has made durable, or only put in force: see docs/shared-state.md, at most. */
+const KNOWN_MS = { durably: 2_000, 'in force': 6_500 } as const;
+/** How many of the latest ends are asked for above all: those of some seconds. */
+const LATEST = 60;
 const PAUSE_MS = 20;
 const CALL_LIMIT_MS = 6_000;
 const LANES = 5;
@@ -106,14 +108,14 @@ export class SessionWitness {
     while (this.#running) {
       await pause(5);
       // The latest ones above all.
-      const among = Math.min(this.ended.length, randomInt(2) === 0 ? 8 : this.ended.length);
+      const among = Math.min(this.ended.length, randomInt(2) === 0 ? LATEST : this.ended.length);
       const session = among === 0 ? undefined : this.ended[this.ended.length - 1 - randomInt(among)];
       if (!session) continue;
       const index = randomInt(this.#wires.length);
       const { code, from, degraded } = await this.ask(index, session.token);
       const late = from - session.at;
-      if (code !== status.OK || late < (index === session.by ? 0 : NEWS_MS)) continue;
       const what = session.durable ? 'durably' : 'in force';
+      if (code !== status.OK || late < (index === session.by ? 0 : KNOWN_MS[what])) continue;
       this.wrongYes.push(
         `${session.id}, ended ${what} by ${session.by}, good at ${index} after ${late} ms (${degraded})`,
       );
