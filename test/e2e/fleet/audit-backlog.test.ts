@@ -1,21 +1,22 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { ROLES } from '../../../scripts/servers/central-database.ts';
+import { eventually } from '../../support/eventually.ts';
 import { Fleet } from '../../support/fleet.ts';
 import { balance } from '../../support/fleet-ledger.ts';
 import { FleetLoad } from '../../support/fleet-load.ts';
 import { bufferOf } from '../../support/fleet-trail.ts';
-import { PATIENT } from '../../support/patient-settings.ts';
+import { UNHURRIED } from '../../support/patient-settings.ts';
 
 it('sidecars whose flush alone is locked out go on granting, keep every event on their disks, and bring it in order later', async () => {
-  await using fleet = await Fleet.start({ auditRole: true, settings: { ...PATIENT, MFA_ENABLED: 'false' } });
+  await using fleet = await Fleet.start({ auditRole: true, settings: { ...UNHURRIED, MFA_ENABLED: 'false' } });
   const { postgres } = fleet;
   const load = new FleetLoad(fleet);
   await load.during(async () => {
     await load.more(30);
     await postgres.query(`ALTER ROLE ${ROLES.audit} NOLOGIN`);
     await postgres.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1', [ROLES.audit]);
-    await pause(1_000);
+    const flushing = () => postgres.query('SELECT 1 FROM pg_stat_activity WHERE usename = $1', [ROLES.audit]);
+    await eventually('nobody flushes', async () => (await flushing()).length === 0);
     await load.more(300, 60_000);
     for (const [index, { adminUrl }] of fleet.sidecars.entries()) {
       const { durable, flushed } = await bufferOf(fleet, index);
