@@ -24,6 +24,7 @@ import { FactorSite } from '../../support/factor-site.ts';
 import { startFleet } from '../../support/fleet.ts';
 import { whenFlushed } from '../../support/fleet-trail.ts';
 import type { GrpcClient } from '../../support/grpc-client.ts';
+import { UNHURRIED } from '../../support/patient-settings.ts';
 import { PlantedFactors } from '../../support/planted-factors.ts';
 import { foundIn, type Sinks, unescaped } from '../../support/secret-search.ts';
 import { Sidecar } from '../../support/sidecar.ts';
@@ -168,7 +169,7 @@ async function shared(): Promise<Search> {
   await using site = await FactorSite.start(2);
   await using fleet = await startFleet({
     sidecars: 2,
-    settings: { ...site.settings, ...DEBUG },
+    settings: { ...UNHURRIED, ...site.settings, ...DEBUG },
     settingsOf: (index) => site.settingsOf(index),
     // Values as they are, and each statement with its arguments: what was deleted since is in the log.
     redisSettings: { rdbcompression: 'no' },
