@@ -111,8 +111,10 @@ export class SessionDirectory {
 
   async #revoke(session: Session, reason: 'LOGOUT' | 'REVOKED' | 'OPERATOR', caller: Caller): Promise<Session> {
     const { endings, store } = this.#deps;
-    // Without `endedAt` the end is in force and not durable yet.
-    if (session.endReason !== undefined && session.endedAt !== undefined) return session;
+    // By the clock it is over everywhere. Of any other end this sidecar may not have heard, if the one that made it is gone;
+    // `end` then takes note of it. Without `endedAt` it is in force and not durable yet.
+    const isByClock = session.endReason === 'EXPIRED' || session.endReason === 'IDLE';
+    if (isByClock && session.endedAt !== undefined) return session;
     const target: EndSessions['target'] = { kind: 'ids', sessionIds: [session.id], subject: session.subject };
     const [ended] = await endings.end(session.realm, target, reason, caller);
     return ended ?? (await store.read(session.realm, session.id)) ?? session;

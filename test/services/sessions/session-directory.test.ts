@@ -139,6 +139,37 @@ describe('revoking by id', () => {
     });
   });
 
+  it('has the store take note of an end that somebody else made, and leaves it as it is', async () => {
+    const { store, make, signIn, clock } = sessionWorld();
+    const asked: EndSessions['target'][] = [];
+    const sessions = make(
+      over(store, {
+        end: (command) => {
+          asked.push(command.target);
+          return store.end(command);
+        },
+      }),
+    );
+    const { session, token } = await signIn();
+    const elsewhere = await make().directory.revokeById('default', session.id, '', OPERATOR);
+    clock.advance(1_000);
+    expect(await sessions.directory.revokeById('default', session.id, 'ann', APPLICATION)).toEqual(elsewhere);
+    expect(await sessions.directory.revokeByToken('default', token, APPLICATION)).toEqual(elsewhere);
+    const target = { kind: 'ids', sessionIds: [session.id], subject: 'ann' };
+    expect(asked).toEqual([target, target]);
+    expect(store.events.filter(({ type }) => type === 'session.ended')).toHaveLength(1);
+  });
+
+  it('leaves one whose time is up as it is', async () => {
+    const { sessions, signIn, clock } = sessionWorld();
+    const { session } = await signIn();
+    clock.advance(HOUR + 5_000);
+    expect(await sessions.directory.revokeById('default', session.id, 'ann', APPLICATION)).toMatchObject({
+      endReason: 'IDLE',
+      endedAt: session.createdAt + HOUR,
+    });
+  });
+
   it("does not end somebody else's session, and only operators may leave the person open", async () => {
     const { sessions, signIn, isGood } = sessionWorld();
     const { token, session } = await signIn();
