@@ -125,10 +125,13 @@ export class Operations {
   /** Those that were there at the reset; a repeat does not touch what the person has begun since. */
   async #endSessionsFrom(caller: Caller, { realm, subject }: ResetCommand, at: EpochMs): Promise<void> {
     const { clock, endings, sessions } = this.#deps;
-    const page = { realm, subject, includeEnded: false, limit: ALL_SESSIONS, now: clock.now() };
-    const older = (await sessions.list(page)).filter(({ createdAt }) => createdAt <= at);
+    const page = { realm, subject, limit: ALL_SESSIONS, now: clock.now() };
+    const open = await sessions.list({ ...page, includeEnded: false });
+    // Of those that have ended too this sidecar is to take note: who ended them may not have lived to tell it.
+    const newest = await sessions.list({ ...page, includeEnded: true });
+    const older = [...open, ...newest].filter(({ createdAt }) => createdAt <= at);
     if (older.length === 0) return;
-    const sessionIds = older.map(({ id }) => id);
+    const sessionIds = [...new Set(older.map(({ id }) => id))];
     await endings.end(realm, { kind: 'ids', sessionIds, subject }, 'OPERATOR', caller);
   }
 }

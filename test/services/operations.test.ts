@@ -81,6 +81,23 @@ describe('an operator who resets a person', () => {
     });
   });
 
+  it('has the store take note, with a repeat, of sessions that were ended the first time', async () => {
+    const world = personWorld();
+    const { session } = await world.signIn();
+    const command = { ...RESET, requestId: REQUEST_ID };
+    await world.operations.reset(OPERATOR, command);
+    const { endings } = world.sessions;
+    const end = endings.end.bind(endings);
+    const asked: unknown[] = [];
+    endings.end = (...call) => {
+      asked.push(call[1]);
+      return end(...call);
+    };
+    await world.operations.reset(OPERATOR, command);
+    expect(asked).toEqual([{ kind: 'ids', sessionIds: [session.id], subject: 'ann' }]);
+    expect(world.eventsOf('session.ended')).toHaveLength(1);
+  });
+
   it('ends with a repeat the sessions that the first request could not end', async () => {
     const world = personWorld();
     const { token } = await world.signIn();
