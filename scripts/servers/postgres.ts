@@ -9,7 +9,9 @@ import { initialize, initializeFromTemplate, SUPERUSER } from './postgres-templa
 import { removeIfTemporary, type ServerDirectory, temporaryDirectory } from './server-directory.ts';
 import { type Identity, ServerProcess, until } from './server-process.ts';
 
-const QUERY_LIMIT_MS = 10_000;
+const CONNECT_LIMIT_MS = 10_000;
+/** Some count all that a test has written, on a machine that may stand still for a while. */
+const QUERY_LIMIT_MS = 60_000;
 /** Longer paths of Unix sockets are refused by the system. */
 const LONGEST_SOCKET_FOLDER = 80;
 
@@ -144,7 +146,7 @@ export class PostgresServer {
     const ca = this.certificates && readFileSync(this.certificates.caFile, 'utf8');
     const client = new Client({
       connectionString: this.url(database),
-      connectionTimeoutMillis: QUERY_LIMIT_MS,
+      connectionTimeoutMillis: CONNECT_LIMIT_MS,
       query_timeout: QUERY_LIMIT_MS,
       // We are asking about the server that we started, even if it shows a certificate for another name.
       ssl: ca === undefined ? false : { ca, checkServerIdentity: () => undefined },
