@@ -71,6 +71,7 @@ export async function openSharedStorage(deps: StorageDependencies): Promise<Stor
     // The role that only adds may not look for them.
     findByRefs: (refs) => findingKeys.findByRefs(refs),
     refsOf: (realm, subject) => findingKeys.refsOf(realm, subject),
+    destroy: (refs) => findingKeys.destroy(refs),
   };
   let lookForErased = () => Promise.resolve();
   const trail = stack.use(

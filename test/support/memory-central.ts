@@ -77,6 +77,11 @@ export class MemoryCentral implements FlushTarget, CentralSubjectKeys {
     return own.map(({ ref }) => ref);
   }
 
+  async destroy(refs: readonly string[]) {
+    await this.#reach();
+    for (const ref of refs) this.subjectKeys.delete(ref);
+  }
+
   get rowCount(): number {
     return [...this.chains.values()].reduce((sum, { rows }) => sum + rows.size, 0);
   }

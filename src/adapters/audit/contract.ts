@@ -211,4 +211,6 @@ export interface CentralSubjectKeys {
   findByRefs(refs: readonly string[]): Promise<ReadonlyMap<string, SubjectKey>>;
   /** All pseudonyms of a person: one, or more where keys were made while the database was away. */
   refsOf(realm: string, subject: string): Promise<readonly string[]>;
+  /** Those of erased persons that came there all the same. */
+  destroy(refs: readonly string[]): Promise<void>;
 }

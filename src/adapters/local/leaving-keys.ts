@@ -1,6 +1,6 @@
 export interface LeavingKeysOptions {
-  /** Looks once more whether their persons were erased on the way. */
-  readonly before: () => Promise<void>;
+  /** Looks once more whether their persons were erased on the way, and sees to it that those do not stay there. */
+  readonly before: (refs: readonly string[]) => Promise<void>;
   /** Takes them out of the local file. */
   readonly leave: (refs: readonly string[]) => Promise<void>;
 }
@@ -32,7 +32,7 @@ export class LeavingKeys {
 
   async #leave(): Promise<void> {
     const refs = [...this.#waiting];
-    await this.#options.before();
+    await this.#options.before(refs);
     await this.#options.leave(refs);
     for (const ref of refs) this.#waiting.delete(ref);
   }

@@ -107,7 +107,12 @@ export async function openLocalTrail(options: LocalTrailOptions): Promise<LocalT
     throw error;
   }
   const leaving = new LeavingKeys({
-    before: async () => options.beforeKeysLeave?.(),
+    before: async (refs) => {
+      await options.beforeKeysLeave?.();
+      // An erasure may have been heard of while a batch was on its way there.
+      const late = refs.filter((ref) => keys.isErased(ref));
+      if (late.length > 0) await central.destroy(late);
+    },
     leave: async (refs) => {
       await worker.flushed({ through: [], anchored: [], refs });
       keys.uploaded(new Set(refs));
@@ -139,6 +144,7 @@ export async function openLocalTrail(options: LocalTrailOptions): Promise<LocalT
     forget: async (erased) => {
       const made = keys.forget(new Set(erased));
       const found = await worker.forget([...new Set([...erased, ...made])]);
+      keys.forget(new Set(found));
       return [...new Set([...made, ...found])];
     },
     forgotThrough: worker.forgotThrough,

@@ -89,6 +89,11 @@ export class TrailKeys {
     return made;
   }
 
+  /** Whether it was of somebody whom `forget` was told of. */
+  isErased(ref: string): boolean {
+    return this.#erased.has(ref);
+  }
+
   /** Central storage has these now. */
   uploaded(refs: ReadonlySet<string>): void {
     if (refs.size === 0) return;

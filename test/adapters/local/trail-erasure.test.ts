@@ -90,6 +90,23 @@ describe('a person who was erased while this sidecar was cut off', () => {
     expect(await trail.forget([mark(ann)])).toEqual([ref]);
   });
 
+  it('has no key in the database when a batch that had it came there after the erasure was heard of', async () => {
+    const { central, open } = await world();
+    const trail = await open();
+    const [ann, bob] = [person(), person()];
+    central.condition = 'down';
+    await act(trail, ann);
+    await act(trail, bob);
+    central.condition = 'up';
+    const onItsWay = await trail.source.backlog(100);
+    // Nothing of hers is there yet that could be destroyed.
+    await central.destroy(await trail.forget([mark(ann)]));
+    await central.store(onItsWay);
+    await trail.source.flushed(onItsWay);
+    const subjects = () => [...central.subjectKeys.values()].map(({ subject }) => subject);
+    await vi.waitFor(() => expect(subjects()).toEqual([bob]), { timeout: 10_000 });
+  });
+
   it('had a key here from the time when this sidecar was on its own, which goes as well', async () => {
     const { directory, central, open } = await world();
     const [ann, bob] = [person(), person()];
