@@ -47,6 +47,8 @@ export class Outbox {
 
   backlogOf(head: Head, rows: readonly ChainRow[], usedBytes: number): Omit<Backlog, 'subjectKeys'> {
     const [source, chain] = [this.#source, this.#chain];
+    // What waits from these rows on: by then those before them are flushed.
+    const before = Math.max(this.flushed, (rows[0]?.sequence ?? 0) - 1);
     const checkpoints = source.checkpointsBetween(chain, this.anchored, rows.at(-1)?.sequence ?? this.flushed);
     const { chainId, parentChainId, parentHeadHash, beginReason } = chain;
     const isAny = rows.length + checkpoints.length > 0;
@@ -55,13 +57,13 @@ export class Outbox {
       keys: isAny ? source.keys() : [],
       rows,
       checkpoints,
-      waiting: { ...this.counts(head, usedBytes), oldestAt: this.oldestAt(head) },
+      waiting: { ...this.counts(head, usedBytes, before), oldestAt: this.#oldestAfter(head, before) },
     };
   }
 
   /** Bytes are the share of the waiting rows in what the file uses. */
-  counts(head: Head, usedBytes: number): Pick<Backlog['waiting'], 'events' | 'bytes'> {
-    const events = head.sequence - this.flushed;
+  counts(head: Head, usedBytes: number, flushed = this.flushed): Pick<Backlog['waiting'], 'events' | 'bytes'> {
+    const events = head.sequence - flushed;
     const kept = head.position - this.#first + 1;
     return { events, bytes: kept > 0 ? Math.round((usedBytes * events) / kept) : 0 };
   }
@@ -71,6 +73,11 @@ export class Outbox {
     if (head.sequence <= this.flushed) return 0;
     this.#oldestAt ??= this.#statements.at.get(this.flushedPosition + 1)?.at;
     return this.#oldestAt ?? 0;
+  }
+
+  #oldestAfter(head: Head, sequence: number): number {
+    if (sequence <= this.flushed) return this.oldestAt(head);
+    return this.#statements.at.get(this.#chain.firstPosition + sequence)?.at ?? 0;
   }
 
   /** undefined when that is no news. Throws Fault(data-loss, INTEGRITY) for a row that is not the one that is here. */

@@ -14,6 +14,7 @@ import type { Random } from '#src/ports/runtime.ts';
 import { FlushMark } from './flush-mark.ts';
 import { LeavingKeys } from './leaving-keys.ts';
 import { processMs } from './protocol.ts';
+import { ReadAhead } from './read-ahead.ts';
 import { ReadableTrail } from './readable-trail.ts';
 import { remote, startWorker, type WorkerOptions } from './start-worker.ts';
 import { TrailCommit } from './trail-commit.ts';
@@ -118,6 +119,7 @@ export async function openLocalTrail(options: LocalTrailOptions): Promise<LocalT
       keys.uploaded(new Set(refs));
     },
   });
+  const ahead = new ReadAhead(worker);
   const readable = new ReadableTrail({ worker, central, timeoutMs: keyTimeoutMs });
   return {
     audit: {
@@ -132,10 +134,11 @@ export async function openLocalTrail(options: LocalTrailOptions): Promise<LocalT
     },
     commit,
     source: {
-      backlog: worker.backlog,
+      backlog: (limit) => ahead.backlog(limit),
       flushed: async (backlog) => {
         const { refs, ...positions } = lastOf(backlog);
         flushed.moveTo(await worker.flushed({ ...positions, refs: [] }));
+        ahead.flushed(backlog.rows.at(-1));
         leaving.after(refs);
       },
     },

@@ -47,7 +47,8 @@ export interface TrailPort extends Pick<AuditLog, 'head' | 'verify' | 'exportPag
   forgotThrough(position: number): Promise<void>;
   /** What `forgotThrough` was last told; 0 for nothing. */
   erasedThrough(): Promise<number>;
-  backlog(limit: number): Promise<Backlog>;
+  /** Of the present chain, from this sequence on; of what is flushed, nothing. */
+  backlog(limit: number, from: number): Promise<Backlog>;
   /** Answers what central storage has of the present chain. */
   flushed(what: Flushed): Promise<FlushedPositions>;
   chainHead(): Promise<ChainHead>;

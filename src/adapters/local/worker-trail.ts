@@ -142,7 +142,7 @@ function trailPort({ audit, keys, backlogKeys, writer, release, erased }: Parts)
     forget: async (persons) => erased.forget(persons),
     forgotThrough: async (position) => erased.forgotThrough(position),
     erasedThrough: async () => erased.through,
-    backlog: (limit) => backlogOf(audit, backlogKeys, limit),
+    backlog: (limit, from) => backlogOf(audit, backlogKeys, limit, from),
     flushed: async ({ through, anchored, refs }) => {
       const positions = audit.noteFlushed(flushedThrough(through, anchored), refs);
       backlogKeys.flushed(refs);
@@ -154,11 +154,11 @@ function trailPort({ audit, keys, backlogKeys, writer, release, erased }: Parts)
   };
 }
 
-async function backlogOf(audit: FlushedFile, keys: BacklogKeys, limit: number): Promise<Backlog> {
+async function backlogOf(audit: FlushedFile, keys: BacklogKeys, limit: number, first: number): Promise<Backlog> {
   const { chainId } = audit.chainHead();
   const rows: ChainRow[] = [];
   const subjectKeys = new Map<string, Backlog['subjectKeys'][number]>();
-  for (let from = 0; rows.length < limit; ) {
+  for (let from = first; rows.length < limit; ) {
     const step = audit.waitingRows(from, Math.min(ROWS_PER_STEP, limit - rows.length));
     rows.push(...step);
     for (const key of keys.of(step)) subjectKeys.set(key.ref, key);

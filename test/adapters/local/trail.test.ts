@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { verifyFile } from '#src/adapters/audit/verify-file.ts';
 import type { LocalTrail, LocalTrailOptions } from '#src/adapters/local/trail-client.ts';
+import { systemClock } from '#src/adapters/system.ts';
 import { newDirectory, openTestStorage } from '../../support/local-stores.ts';
 import { namedUnconfirmed, openTestTrail, presentEvent } from '../../support/local-trail.ts';
 import { flushAll, MemoryCentral } from '../../support/memory-central.ts';
@@ -212,6 +213,27 @@ describe('the flush', () => {
     await trail.source.flushed(rest);
     await trail.source.flushed(backlog);
     expect((await trail.audit.status()).waiting?.events).toBe(0);
+    expect(central.verify()).toMatchObject({ intact: true });
+  });
+
+  it('is read batch by batch, each row once, and says with each what waits from there on', async () => {
+    const trail = await open();
+    await flushAll(trail.source, central);
+    const { durableSequence: before } = await trail.audit.status();
+    const at = systemClock.now();
+    const events = Array.from({ length: 7 }, (_, index) => ({ ...created(), at: at + index }));
+    await trail.audit.append(events);
+    const read: (readonly number[])[] = [];
+    for (;;) {
+      const { rows, checkpoints, waiting, ...rest } = await trail.source.backlog(2);
+      if (rows.length === 0) break;
+      read.push(rows.map(({ sequence }) => sequence - before));
+      const gone = (rows[0]?.sequence ?? 0) - before - 1;
+      expect(waiting).toMatchObject({ events: 7 - gone, oldestAt: at + gone });
+      await central.store({ rows, checkpoints, waiting, ...rest });
+      await trail.source.flushed({ rows, checkpoints, ...rest });
+    }
+    expect(read).toEqual([[1, 2], [3, 4], [5, 6], [7]]);
     expect(central.verify()).toMatchObject({ intact: true });
   });
 
