@@ -3,23 +3,24 @@ import type { Backlog } from '#src/adapters/audit/contract.ts';
 import { ReadAhead } from '#src/adapters/local/read-ahead.ts';
 import { settle } from '../../support/clock.ts';
 
-const HASH = new Uint8Array(32);
+const hashOf = (chainId: string, sequence: number) => Buffer.from(`${chainId} ${sequence}`);
 
 /** A file with rows of one chain, and what was asked of it. */
 function world(rows: number) {
   const asked: (readonly [limit: number, from: number])[] = [];
-  const file = { chainId: 'a', rows, flushed: 0, failsAhead: false };
+  const file = { chainId: 'a', rows, flushed: 0, failsAhead: false, isSetAside: false };
+  const rowOf = (chainId: string, sequence: number) => ({
+    chainId,
+    sequence,
+    previousHash: hashOf(chainId, sequence - 1),
+    record: new Uint8Array(),
+    hash: hashOf(chainId, sequence),
+  });
   const read = (limit: number, from: number): Backlog => {
     const first = Math.max(from, file.flushed + 1);
     const length = Math.max(0, Math.min(limit, file.rows - first + 1));
     return {
-      rows: Array.from({ length }, (_, index) => ({
-        chainId: file.chainId,
-        sequence: first + index,
-        previousHash: HASH,
-        record: new Uint8Array(),
-        hash: HASH,
-      })),
+      rows: Array.from({ length }, (_, index) => rowOf(file.chainId, first + index)),
       checkpoints: [],
       chains: [],
       keys: [],
@@ -31,14 +32,15 @@ function world(rows: number) {
     backlog: async (limit, from) => {
       asked.push([limit, from]);
       if (file.failsAhead && from > 0) throw new Error('the file was set aside meanwhile');
+      if (file.isSetAside && from > 0) Object.assign(file, { chainId: 'b', flushed: 0 });
       return read(limit, from);
     },
   });
   const next = async (limit: number) => (await ahead.backlog(limit)).rows.map(({ sequence }) => sequence);
   /** Central storage has everything up to here. */
   const flushed = (sequence: number) => {
-    file.flushed = sequence;
-    ahead.flushed({ chainId: file.chainId, sequence, hash: HASH });
+    if (file.chainId === 'a') file.flushed = sequence;
+    ahead.flushed(rowOf('a', sequence));
   };
   return { asked, file, next, flushed };
 }
@@ -100,6 +102,15 @@ describe('reading ahead', () => {
     file.flushed = 0;
     // What was read ahead is of the chain before, and still good.
     expect(await next(3)).toEqual([4, 5, 6]);
+    expect(await next(3)).toEqual([1, 2, 3]);
+  });
+
+  it('does not begin another chain in the middle', async () => {
+    const { file, next, flushed } = world(9);
+    file.isSetAside = true;
+    await next(3);
+    expect(file.chainId).toBe('b');
+    flushed(3);
     expect(await next(3)).toEqual([1, 2, 3]);
   });
 

@@ -38,6 +38,18 @@ function waitingOnDisk(directory: string): number {
 const act = (trail: LocalTrail, subject: string) =>
   trail.audit.append([presentEvent('challenge.refused', { subject, ipAddress: '203.0.113.7', outcome: 'REFUSED' })]);
 
+async function onlyKeyOf(central: MemoryCentral, subject: string): Promise<void> {
+  const subjects = () => [...central.subjectKeys.values()].map((key) => key.subject);
+  await vi.waitFor(() => expect(subjects()).toEqual([subject]), { timeout: 10_000 });
+}
+
+/** As a sidecar whose state is in the same directory. */
+async function workAlone(directory: string, subjects: readonly string[]): Promise<void> {
+  const alone = await openTestStorage(directory);
+  for (const subject of subjects) await alone.audit.append([presentEvent('session.created', { subject })]);
+  await alone[Symbol.asyncDispose]();
+}
+
 describe('a person who was erased while this sidecar was cut off', () => {
   it('has no key here any more: none waits, none is brought to the database, none comes back with a start', async () => {
     const { central, open } = await world();
@@ -103,16 +115,25 @@ describe('a person who was erased while this sidecar was cut off', () => {
     await central.destroy(await trail.forget([mark(ann)]));
     await central.store(onItsWay);
     await trail.source.flushed(onItsWay);
-    const subjects = () => [...central.subjectKeys.values()].map(({ subject }) => subject);
-    await vi.waitFor(() => expect(subjects()).toEqual([bob]), { timeout: 10_000 });
+    await onlyKeyOf(central, bob);
+  });
+
+  it('has none there either from the time when this sidecar was on its own', async () => {
+    const { directory, central, open } = await world();
+    const [ann, bob] = [person(), person()];
+    await workAlone(directory.path, [ann, bob]);
+    const trail = await open();
+    const onItsWay = await trail.source.backlog(100);
+    await central.destroy(await trail.forget([mark(ann)]));
+    await central.store(onItsWay);
+    await trail.source.flushed(onItsWay);
+    await onlyKeyOf(central, bob);
   });
 
   it('had a key here from the time when this sidecar was on its own, which goes as well', async () => {
     const { directory, central, open } = await world();
     const [ann, bob] = [person(), person()];
-    const alone = await openTestStorage(directory.path);
-    for (const subject of [ann, bob]) await alone.audit.append([presentEvent('session.created', { subject })]);
-    await alone[Symbol.asyncDispose]();
+    await workAlone(directory.path, [ann, bob]);
     const trail = await open();
     expect(await trail.forget([mark(ann)])).toHaveLength(1);
     const created = await trail.audit.query({ types: ['session.created'] }, 10);
