@@ -354,6 +354,18 @@ describe('the page that approves', () => {
     expect([earlier.outcome, later.outcome]).toEqual([undefined, 'approved']);
   });
 
+  it('asks nothing any more of what was opened before', async () => {
+    await using one = await world();
+    await enrolled(one);
+    const { page } = await asked(one, 'chl_1');
+    await page.getByRole('button', { name: 'This was not me', exact: true }).click();
+    await page.getByRole('dialog').waitFor();
+    one.devices.open('chl_2', FACTS, '43');
+    await page.evaluate(`location.hash = 'chl_2/${one.devices.factorId}'`);
+    await page.getByRole('dialog').waitFor({ state: 'hidden' });
+    await heading(page, 'Is this you?');
+  });
+
   it('shows nothing that somebody in between changed', async () => {
     await using one = await world();
     await enrolled(one);
