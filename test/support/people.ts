@@ -38,6 +38,21 @@ export async function signIn(
   return { token: created.token, sessionId: created.session?.id ?? '' };
 }
 
+/** Begins the enrolment of an authenticator app; the key is base32 without spaces. */
+export async function beginApp(
+  client: GrpcClient,
+  { subject, token }: { readonly subject: string; readonly token: string },
+): Promise<{ readonly factorId: string; readonly key: string }> {
+  const { factor, material } = await client.unary(FactorService.method.beginEnrollment, {
+    subject,
+    method: Method.TOTP,
+    sessionToken: token,
+    consent: CONSENT,
+  });
+  if (material.case !== 'totp') throw new Error('expected TOTP material');
+  return { factorId: factor?.id ?? '', key: material.value.manualKey.replaceAll(' ', '') };
+}
+
 /**
  * Signs a person in and enrols their authenticator, all through the API, with codes of an independent generator; begun at
  * one sidecar and confirmed at another, if two are given.
@@ -48,15 +63,7 @@ export async function enrolledPerson(
   confirmedBy: GrpcClient = client,
 ): Promise<Person> {
   const { token, sessionId } = await signIn(client, subject);
-  const begun = await client.unary(FactorService.method.beginEnrollment, {
-    subject,
-    method: Method.TOTP,
-    sessionToken: token,
-    consent: CONSENT,
-  });
-  if (begun.material.case !== 'totp') throw new Error('expected TOTP material');
-  const key = begun.material.value.manualKey.replaceAll(' ', '');
-  const factorId = begun.factor?.id ?? '';
+  const { factorId, key } = await beginApp(client, { subject, token });
   // The window is one step either way: the step before, the current and the next one are three codes without waiting.
   await awaySteps();
   const startedAt = Date.now();

@@ -1,9 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { Method } from '#src/gen/sallyport/v1/common_pb.js';
 import { FactorService } from '#src/gen/sallyport/v1/factor_pb.js';
 import type { Fleet, FleetSettings } from './fleet.ts';
 import { errorInfo, type GrpcClient } from './grpc-client.ts';
-import { CONSENT } from './people.ts';
+import { beginApp } from './people.ts';
 import { SeededRandom } from './random.ts';
 import { backupCode } from './step-up.ts';
 import { oathtoolCode } from './totp-code.ts';
@@ -291,18 +290,12 @@ export class Traffic {
 }
 
 /** Enrols an authenticator; the backup codes. */
-async function enrolApp(client: GrpcClient, { subject, token }: KnownToken): Promise<string[]> {
-  const begun = await client.unary(FactorService.method.beginEnrollment, {
-    subject,
-    method: Method.TOTP,
-    sessionToken: token,
-    consent: CONSENT,
-  });
-  if (begun.material.case !== 'totp') throw new Error('expected TOTP material');
+async function enrolApp(client: GrpcClient, known: KnownToken): Promise<string[]> {
+  const { factorId, key } = await beginApp(client, known);
   const { backupCodes } = await client.unary(FactorService.method.confirmEnrollment, {
-    subject,
-    factorId: begun.factor?.id ?? '',
-    proof: { case: 'code', value: oathtoolCode(begun.material.value.manualKey) },
+    subject: known.subject,
+    factorId,
+    proof: { case: 'code', value: oathtoolCode(key) },
   });
   return [...backupCodes];
 }
